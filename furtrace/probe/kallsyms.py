@@ -1,0 +1,32 @@
+"""Addresses of kernel functions (``/proc/kallsyms``)."""
+
+import functools
+from pathlib import Path
+
+from furtrace.probe.errors import ProbeError
+
+_KALLSYMS = Path("/proc/kallsyms")
+
+
+@functools.cache
+def fuse_functions() -> dict[str, int]:
+    """Address by name of every kernel function in whose name ``fuse_``, ``io_uring`` or ``io_buffer`` occurs.
+
+    Names that the compiler changed (``fuse_uring_send.constprop.0``) are there as they are.
+
+    Raises:
+        ProbeError: the addresses are hidden from this user.
+    """
+    found: dict[str, int] = {}
+    for line in _KALLSYMS.read_bytes().splitlines():
+        if b"fuse_" not in line and b"io_uring" not in line and b"io_buffer" not in line:
+            continue
+        address, kind, name = line.split()[:3]
+        if kind in b"tTwW":
+            found.setdefault(name.decode(), int(address, 16))
+    if found and not any(found.values()):
+        raise ProbeError(
+            "The kernel hides its addresses (/proc/kallsyms shows zeros); run furtrace as root, and where that is "
+            "not enough set `sysctl kernel.kptr_restrict=1`."
+        )
+    return found

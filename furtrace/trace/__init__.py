@@ -1,0 +1,1 @@
+"""Event records and where they come from. Imports :mod:`furtrace.wire` only."""

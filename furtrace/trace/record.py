@@ -1,0 +1,109 @@
+"""The event record, as numpy sees it: ``struct ft_record`` of ``probes/record.h``, one fixed size for all kinds.
+
+What each member holds stands there. A batch of records is one structured array of :data:`RECORD`.
+"""
+
+from enum import IntEnum, IntFlag
+
+import numpy as np
+import numpy.typing as npt
+
+HEADER_SIZE = 288
+COMMAND_SIZE = 80
+EXTRA_SIZE = 192
+NO_QUEUE = 0xFFFFFFFF
+OPERATION_OFFSET = 128
+"""Where the operation's own header starts in ``header`` (``fuse_uring_req_header.op_in``)."""
+
+
+class Kind(IntEnum):
+    """``enum ft_kind``: the protocol event that a record tells."""
+
+    INIT = 1
+    ADD_QUEUE = 2
+    ADD_BUFPOOL = 3
+    REGISTER = 4
+    READY = 5
+    QUEUED = 6
+    SELECTED = 7
+    PAGES_REGISTERED = 8
+    COPIED = 9
+    DELIVERED = 10
+    FIXED_IO = 11
+    COMMITTED = 12
+    RETURNED = 13
+    PAGES_UNREGISTERED = 14
+    PAGES_RELEASED = 15
+    RECYCLED = 16
+    ENDED = 17
+    REFUSED = 18
+    STOPPED = 19
+    LOST = 20
+
+
+class Transport(IntEnum):
+    """``enum ft_transport``: how a request reaches the server."""
+
+    UNKNOWN = 0
+    URING = 1
+    DEV = 2
+
+
+class Flag(IntFlag):
+    """``enum ft_flag``."""
+
+    CURRENT_IS_CLIENT = 1
+    BACKGROUND = 2
+    ZERO_COPIED = 4
+    CQE_OVERFLOW = 8
+    HEADER_FROM_SERVER = 16
+    NAME_CUT = 32
+    HAS_BUFFER = 64
+    HAS_ERROR = 128
+
+
+RECORD = np.dtype(
+    [
+        ("ns", "<u8"),
+        ("unique", "<u8"),
+        ("commit_id", "<u8"),
+        ("node_id", "<u8"),
+        ("entry", "<u8"),
+        ("headers", "<u8"),
+        ("payload", "<u8"),
+        ("command", "<u8"),
+        ("user_data", "<u8"),
+        ("connection", "<u4"),
+        ("opcode", "<u4"),
+        ("error", "<i4"),
+        ("queue", "<u4"),
+        ("pid", "<u4"),
+        ("tid", "<u4"),
+        ("client_tid", "<u4"),
+        ("command_op", "<u4"),
+        ("buffer_id", "<u4"),
+        ("pool_offset", "<u4"),
+        ("payload_size", "<u4"),
+        ("length", "<u4"),
+        ("kind", "u1"),
+        ("transport", "u1"),
+        ("flags", "u1"),
+        ("second", "u1"),
+        ("header_size", "<u2"),
+        ("extra_size", "<u2"),
+        ("cpu", "<u2"),
+        ("slot", "<u2"),
+        ("request_flags", "<u4"),
+        ("comm", "V16"),
+        ("header", "V288"),
+        ("extra", "V192"),
+    ]
+)
+
+Records = npt.NDArray[np.void]
+"""A batch: one dimension, dtype :data:`RECORD`."""
+
+
+def no_records() -> Records:
+    """Return an empty batch."""
+    return np.empty(0, RECORD)

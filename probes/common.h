@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: GPL-2.0 OR Apache-2.0 */
+/*
+ * What the probes of every vantage share: the ring buffer, the loss counters, the filters, and the walk from
+ * a fuse_req, a fuse_ring_ent or a file to its connection. The loader puts record.h and this before a program, and
+ * before them the kernel's types with their HAVE_<struct>_<member> macros, and these settings:
+ *
+ *   FT_SELF          thread group of furtrace itself
+ *   FT_CLIENT        thread group of the client to show; 0: any
+ *   FT_OPCODES       1: only requests for which FT_OPCODE_WANTED(opcode)
+ *   FT_QUEUES        1: only queues for which FT_QUEUE_WANTED(queue)
+ *   FT_RING_PAGES    size of the ring buffer
+ *   FT_URING_CMD     address of fuse_uring_cmd(); 0: this kernel has none
+ *   FT_SEND_URING    address of fuse_uring_queue_fuse_req(); 0: none
+ *   FT_SEND_DEV      address of fuse_dev_queue_req()
+ */
+
+#define READ(dst, src) bpf_probe_read_kernel(&(dst), sizeof(dst), &(src))
+
+/* bcc finds maps by their name and refuses map calls inside macros, so the helpers below are functions. */
+BPF_RINGBUF_OUTPUT(events, FT_RING_PAGES);
+BPF_PERCPU_ARRAY(lost, u64, 1);
+
+/* settings[0]: 0 every connection, 1 only those in `connections`, 2 all but those. */
+BPF_ARRAY(settings, u32, 1);
+BPF_HASH(connections, u32, u8, 4096);
+
+/* Threads of the chosen client, learnt from its own requests: whose background requests are its. */
+BPF_TABLE("lru_hash", u32, u8, client_threads, 4096);
+
+/* What was decided at QUEUED about a request, by its address: all its later events follow that. */
+#define FT_HIDDEN 1
+#define FT_CHOSEN 2
+BPF_TABLE("lru_hash", u64, u8, verdicts, 65536);
+
+#ifdef HAVE_fuse_conn_dev
+#define FT_CONN_DEV(conn) ((conn)->dev)
+#else
+#error "struct fuse_conn has no member dev"
+#endif
+
+static inline struct ft_record *ft_begin(u8 kind) {
+	struct ft_record *e = events.ringbuf_reserve(sizeof(struct ft_record));
+	if (!e) {
+		int zero = 0;
+		u64 *count = lost.lookup(&zero);
+		if (count)
+			*count += 1;
+		return 0;
+	}
+	__builtin_memset(e, 0, sizeof(*e));
+	u64 id = bpf_get_current_pid_tgid();
+	e->ns = bpf_ktime_get_ns();
+	e->kind = kind;
+	e->pid = id >> 32;
+	e->tid = id;
+	e->cpu = bpf_get_smp_processor_id();
+	e->queue = FT_NO_QUEUE;
+	bpf_get_current_comm(e->comm, sizeof(e->comm));
+	return e;
+}
+
+static inline int ft_connection_wanted(u32 connection) {
+	int zero = 0;
+	u32 *mode = settings.lookup(&zero);
+	if (!mode || !*mode)
+		return 1;
+	u8 *listed = connections.lookup(&connection);
+	return *mode == 1 ? listed != 0 : listed == 0;
+}
+
+static inline int ft_opcode_wanted(u32 opcode) {
+#if FT_OPCODES
+	return FT_OPCODE_WANTED(opcode);
+#else
+	return 1;
+#endif
+}
+
+static inline int ft_queue_wanted(u32 queue) {
+#if FT_QUEUES
+	return FT_QUEUE_WANTED(queue);
+#else
+	return 1;
+#endif
+}
+
+static inline u32 ft_conn_number(struct fuse_conn *conn) {
+	u32 dev = 0;
+	if (conn)
+		READ(dev, conn->dev);
+	return dev;
+}
+
+/* 7.3 gave the transport a structure of its own, struct fuse_chan; before that it was part of fuse_conn. */
+#ifdef HAVE_fuse_req_chan
+typedef struct fuse_chan ft_channel;
+
+static inline ft_channel *ft_req_channel(struct fuse_req *req) {
+	struct fuse_chan *chan = 0;
+	READ(chan, req->chan);
+	return chan;
+}
+
+static inline ft_channel *ft_dev_channel(struct fuse_dev *dev) {
+	struct fuse_chan *chan = 0;
+	READ(chan, dev->chan);
+	return chan;
+}
+
+static inline u32 ft_channel_number(ft_channel *chan) {
+	struct fuse_conn *conn = 0;
+	READ(conn, chan->conn);
+	return ft_conn_number(conn);
+}
+#else
+typedef struct fuse_conn ft_channel;
+
+static inline ft_channel *ft_req_channel(struct fuse_req *req) {
+	struct fuse_mount *fm = 0;
+	struct fuse_conn *conn = 0;
+	READ(fm, req->fm);
+	if (fm)
+		READ(conn, fm->fc);
+	return conn;
+}
+
+static inline ft_channel *ft_dev_channel(struct fuse_dev *dev) {
+	struct fuse_conn *conn = 0;
+	READ(conn, dev->fc);
+	return conn;
+}
+
+static inline u32 ft_channel_number(ft_channel *conn) {
+	return ft_conn_number(conn);
+}
+#endif
+
+/* Where new requests of this channel go: the address of its send_req. */
+static inline u64 ft_channel_sender(ft_channel *channel) {
+	const struct fuse_iqueue_ops *ops = 0;
+	void *send = 0;
+	READ(ops, channel->iq.ops);
+	if (ops)
+		READ(send, ops->send_req);
+	return (u64)send;
+}
+
+/* The low bits of a /dev/fuse file's private data are marks (FUSE_DEV_PTR_MASK in fs/fuse/fuse_dev_i.h). */
+static inline ft_channel *ft_file_channel(struct file *file) {
+	const struct file_operations *ops = 0;
+	void *uring_cmd = 0;
+	u64 dev = 0;
+	if (!file)
+		return 0;
+	READ(ops, file->f_op);
+	if (!ops)
+		return 0;
+	READ(uring_cmd, ops->uring_cmd);
+	if ((u64)uring_cmd != FT_URING_CMD)
+		return 0;
+	READ(dev, file->private_data);
+	dev &= ~3ULL;
+	return dev ? ft_dev_channel((struct fuse_dev *)dev) : 0;
+}

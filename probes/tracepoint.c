@@ -1,0 +1,669 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The tracepoint vantage: fuse_request_send, fuse_request_sent (7.3 on), fuse_request_end, io_uring_submit_req,
+ * io_uring_complete and io_uring_cqe_overflow. With these alone the conversation is complete: QUEUED, DELIVERED,
+ * COMMITTED, ENDED; INIT, ADD_QUEUE, ADD_BUFPOOL, REGISTER; REFUSED and STOPPED.
+ *
+ * Raw tracepoint programs may read no argument past those of the tracepoint; the program loads and fails to attach.
+ */
+
+struct ft_pdu { struct fuse_ring_ent *ent; };   /* struct fuse_uring_pdu, fs/fuse/dev_uring.c */
+
+/*
+ * A command that was submitted and is not answered yet, by the identity that its CQE will have. What stood in its
+ * SQE can't be read any more when the kernel answers later; and a CQE that overflows is told by this identity alone.
+ */
+struct ft_command_key { u64 ring, user_data; };
+struct ft_command { u64 command, commit_id; u32 connection, queue, op, connected; };
+BPF_TABLE("lru_hash", struct ft_command_key, struct ft_command, commands, 65536);
+
+#define FT_SQE_COMMAND 48               /* offset of the command area in an SQE */
+#define FT_SETUP_SQE128 (1U << 10)      /* IORING_SETUP_SQE128 */
+#define FT_FIXED_FILE 1U                /* REQ_F_FIXED_FILE, which is IOSQE_FIXED_FILE */
+#define FT_REGISTER_CMD 1               /* enum fuse_uring_cmd */
+#define FT_COMMIT_CMD 2
+#define FT_ADD_QUEUE_CMD 3
+#define FT_ADD_BUFPOOL_CMD 4
+#define FT_INIT_OPCODE 26
+
+/* ---- which requests are shown ---- */
+
+static inline int ft_background(u64 flags) {
+	return flags >> FR_BACKGROUND & 1;
+}
+
+static inline int ft_over_uring(u64 flags) {
+#ifdef HAVE_FR_URING
+	return flags >> FR_URING & 1;
+#else
+	return 0;
+#endif
+}
+
+/*
+ * The request's queue is chosen right after QUEUED, as the CPU that the client runs on. So that is what the filter
+ * asks; a client that is moved between the two makes the guess wrong, which ENDED takes into account.
+ */
+static inline int ft_chosen(u64 sender, u32 client_is_current, u32 client_tid) {
+#if FT_QUEUES
+	if (sender != FT_SEND_URING || !ft_queue_wanted(bpf_get_smp_processor_id()))
+		return 0;
+#endif
+#if FT_CLIENT
+	u64 id = bpf_get_current_pid_tgid();
+	u8 yes = 1;
+	if (id >> 32 == FT_CLIENT) {
+		u32 tid = id;
+		client_threads.update(&tid, &yes);
+		return 1;
+	}
+	return !client_is_current && client_threads.lookup(&client_tid) != 0;
+#endif
+	return 1;
+}
+
+static inline int ft_shown(struct fuse_req *req) {
+	u64 key = (u64)req;
+	u8 *verdict = verdicts.lookup(&key);
+#if FT_CLIENT
+	return verdict && *verdict == FT_CHOSEN;
+#else
+	return !verdict || *verdict == FT_CHOSEN;
+#endif
+}
+
+/* ---- requests ---- */
+
+static inline int ft_has_operation_header(u32 opcode) {
+	return opcode != 1 && opcode != 5 && opcode != 6 && opcode != 10 && opcode != 11 && opcode != 24;
+}
+
+/* Names that a request brings: LINK one, RENAME, RENAME2 and SYMLINK two. */
+static inline int ft_names(u32 opcode) {
+	switch (opcode) {
+	case 6: case 12: case 45:
+		return 2;
+	case 1: case 8: case 9: case 10: case 11: case 13: case 21: case 22: case 24: case 35:
+		return 1;
+	}
+	return 0;
+}
+
+static inline void ft_read_names(struct ft_record *e, struct fuse_args *args) {
+	struct fuse_in_arg in[3] = {};
+	int names = ft_names(e->opcode);
+	if (!names)
+		return;
+	bpf_probe_read_kernel(&in, sizeof(in), args->in_args);
+	/* Before io_uring came, an operation without a header had its name as the first argument. */
+	int old = !ft_has_operation_header(e->opcode) && in[0].size > 0;
+	u32 room = names == 2 ? FT_EXTRA_SIZE / 2 : FT_EXTRA_SIZE;
+	u32 size = old ? in[0].size : in[1].size;
+	const void *value = old ? in[0].value : in[1].value;
+	if (size > room) {
+		size = room;
+		e->flags |= FT_NAME_CUT;
+	}
+	e->extra_size = size;
+	if (size > 0 && size <= FT_EXTRA_SIZE)
+		bpf_probe_read_kernel(e->extra, size, value);
+	if (names == 1)
+		return;
+	size = old ? in[1].size : in[2].size;
+	value = old ? in[1].value : in[2].value;
+	if (size > FT_EXTRA_SIZE / 2) {
+		size = FT_EXTRA_SIZE / 2;
+		e->flags |= FT_NAME_CUT;
+	}
+	e->second = FT_EXTRA_SIZE / 2;
+	e->extra_size = FT_EXTRA_SIZE / 2 + size;
+	if (size > 0 && size <= FT_EXTRA_SIZE / 2)
+		bpf_probe_read_kernel(e->extra + FT_EXTRA_SIZE / 2, size, value);
+}
+
+static inline void ft_read_operation(struct ft_record *e, const void *value, u32 size) {
+	if (!value || !size)
+		return;
+	if (size > 128)
+		size = 128;
+	bpf_probe_read_kernel(e->header + 128, size, value);
+	e->header_size = 128 + size;
+}
+
+/* The request's own fields; the record's opcode, unique and the like come from the kernel, never from the server. */
+static inline void ft_read_request(struct ft_record *e, struct fuse_req *req) {
+	struct fuse_in_header in;
+	u64 flags = 0;
+	READ(in, req->in.h);
+	READ(flags, req->flags);
+	e->unique = in.unique;
+	e->opcode = in.opcode;
+	e->node_id = in.nodeid;
+	e->client_tid = in.pid;
+	e->length = in.len;
+	e->request_flags = flags;
+	if (ft_background(flags))
+		e->flags |= FT_BACKGROUND;
+}
+
+static inline int ft_virtiofs(ft_channel *channel) {
+	u64 sender = ft_channel_sender(channel);
+	return sender != FT_SEND_DEV && sender != FT_SEND_URING;
+}
+
+RAW_TRACEPOINT_PROBE(fuse_request_send) {
+	struct fuse_req *req = (void *)ctx->args[0];
+	ft_channel *channel = ft_req_channel(req);
+	struct fuse_in_header in;
+	struct fuse_args *args = 0;
+	u64 flags = 0, key = (u64)req, id = bpf_get_current_pid_tgid();
+	u32 connection = ft_channel_number(channel);
+	u8 verdict = FT_CHOSEN;
+
+	if (!ft_connection_wanted(connection))
+		return 0;
+	READ(in, req->in.h);
+	READ(flags, req->flags);
+	if (!ft_opcode_wanted(in.opcode))
+		return 0;
+	u64 sender = ft_channel_sender(channel);
+	if (sender != FT_SEND_DEV && sender != FT_SEND_URING)
+		return 0;
+	u32 client_is_current = !ft_background(flags) || in.pid == (u32)id;
+	if (id >> 32 == FT_SELF) {
+		verdict = FT_HIDDEN;
+		verdicts.update(&key, &verdict);
+		return 0;
+	}
+	if (!ft_chosen(sender, client_is_current, in.pid))
+		return 0;
+#if FT_CLIENT || FT_QUEUES
+	verdicts.update(&key, &verdict);
+#endif
+	struct ft_record *e = ft_begin(FT_QUEUED);
+	if (!e)
+		return 0;
+	ft_read_request(e, req);
+	if (client_is_current)
+		e->flags |= FT_CURRENT_IS_CLIENT;
+	e->connection = connection;
+	READ(args, req->args);
+	bpf_probe_read_kernel(e->header, sizeof(in), &req->in.h);
+	e->header_size = sizeof(in);
+	if (args && ft_has_operation_header(e->opcode)) {
+		struct fuse_in_arg first = {};
+		READ(first, args->in_args[0]);
+		ft_read_operation(e, first.value, first.size);
+	}
+	if (args)
+		ft_read_names(e, args);
+	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+#ifdef FT_HAVE_REQUEST_SENT
+/* A request that goes by /dev/fuse is in the server's hands; of one over io_uring the CQE says so. */
+RAW_TRACEPOINT_PROBE(fuse_request_sent) {
+	struct fuse_req *req = (void *)ctx->args[0];
+	ft_channel *channel = ft_req_channel(req);
+	u64 flags = 0;
+	u32 opcode = 0;
+	u32 connection = ft_channel_number(channel);
+
+	READ(flags, req->flags);
+	READ(opcode, req->in.h.opcode);
+	if (FT_QUEUES || ft_over_uring(flags) || !ft_connection_wanted(connection) || !ft_opcode_wanted(opcode))
+		return 0;
+	if (ft_virtiofs(channel) || !ft_shown(req))
+		return 0;
+	struct ft_record *e = ft_begin(FT_DELIVERED);
+	if (!e)
+		return 0;
+	ft_read_request(e, req);
+	e->transport = FT_DEV;
+	e->connection = connection;
+	bpf_probe_read_kernel(e->header, sizeof(struct fuse_in_header), &req->in.h);
+	e->header_size = sizeof(struct fuse_in_header);
+	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+#endif
+
+static inline void ft_init(struct fuse_req *req, struct fuse_args *args, u32 connection, s32 error) {
+	struct fuse_in_arg in = {};
+	struct fuse_arg out = {};
+	struct ft_record *e = ft_begin(FT_INIT);
+	if (!e)
+		return;
+	ft_read_request(e, req);
+	e->connection = connection;
+	e->transport = FT_DEV;
+	e->error = error;
+	e->flags |= FT_HAS_ERROR;
+	READ(in, args->in_args[0]);
+	READ(out, args->out_args[0]);
+	if (in.value && in.size)
+		bpf_probe_read_kernel(e->extra, in.size < 64 ? in.size : 64, in.value);
+	if (!error && out.value && out.size)
+		bpf_probe_read_kernel(e->extra + 64, out.size < 64 ? out.size : 64, out.value);
+	e->extra_size = error ? 64 : 128;
+	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
+
+RAW_TRACEPOINT_PROBE(fuse_request_end) {
+	struct fuse_req *req = (void *)ctx->args[0];
+	ft_channel *channel = ft_req_channel(req);
+	struct fuse_args *args = 0;
+	struct fuse_out_header out;
+	u64 flags = 0, key = (u64)req;
+	u32 opcode = 0, queue = FT_NO_QUEUE;
+	u32 connection = ft_channel_number(channel);
+
+	READ(flags, req->flags);
+	READ(opcode, req->in.h.opcode);
+	if (!ft_connection_wanted(connection) || !ft_opcode_wanted(opcode))
+		return 0;
+	if (!ft_over_uring(flags) && ft_virtiofs(channel))
+		return 0;
+	u8 *verdict = verdicts.lookup(&key);
+	u8 decided = verdict ? *verdict : 0;
+	if (decided)
+		verdicts.delete(&key);
+	if (decided == FT_HIDDEN || (FT_CLIENT && !decided))
+		return 0;
+#ifdef HAVE_fuse_req_ring_queue
+	if (ft_over_uring(flags)) {
+		struct fuse_ring_queue *ring_queue = 0;
+		READ(ring_queue, req->ring_queue);
+		if (ring_queue)
+			READ(queue, ring_queue->qid);
+	}
+#endif
+	if (!decided && FT_QUEUES && (queue == FT_NO_QUEUE || !ft_queue_wanted(queue)))
+		return 0;
+	READ(out, req->out.h);
+	READ(args, req->args);
+	struct ft_record *e = ft_begin(FT_ENDED);
+	if (!e)
+		return 0;
+	ft_read_request(e, req);
+	e->connection = connection;
+	e->queue = queue;
+	e->transport = ft_over_uring(flags) ? FT_URING : FT_DEV;
+	e->error = out.error;
+	e->length = out.len;
+	e->flags |= FT_HAS_ERROR;
+	bpf_probe_read_kernel(e->header, sizeof(out), &req->out.h);
+	e->header_size = sizeof(out);
+	if (args && !out.error) {
+		struct fuse_arg first = {};
+		READ(first, args->out_args[0]);
+		ft_read_operation(e, first.value, first.size);
+	}
+	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	if (opcode == FT_INIT_OPCODE && args)
+		ft_init(req, args, connection, out.error);
+	return 0;
+}
+
+/* ---- commands and their completions ---- */
+
+#if FT_URING_CMD
+
+static inline int ft_is_command(u8 opcode) {
+#ifdef HAVE_IORING_OP_URING_CMD128
+	if (opcode == IORING_OP_URING_CMD128)
+		return 1;
+#endif
+	return opcode == IORING_OP_URING_CMD;
+}
+
+/* At submission the file is not looked up yet: req->file is still NULL, the descriptor stands in req->cqe. */
+static inline struct file *ft_submitted_file(struct io_kiocb *req, struct io_ring_ctx *ring) {
+	struct file *file = 0;
+	u64 flags = 0;
+	u32 fd = 0;
+	READ(fd, req->cqe.fd);
+	READ(flags, req->flags);
+	if (flags & FT_FIXED_FILE) {
+		struct io_rsrc_node **nodes = 0, *node = 0;
+		u64 file_ptr = 0;
+		u32 count = 0;
+		READ(count, ring->file_table.data.nr);
+		READ(nodes, ring->file_table.data.nodes);
+		if (fd >= count || !nodes)
+			return 0;
+		READ(node, nodes[fd]);
+		if (node)
+			READ(file_ptr, node->file_ptr);
+		return (struct file *)(file_ptr & ~3ULL);   /* FFS_MASK, io_uring/filetable.h */
+	}
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct files_struct *files = 0;
+	struct fdtable *table = 0;
+	struct file **slots = 0;
+	u32 count = 0;
+	READ(files, task->files);
+	if (!files)
+		return 0;
+	READ(table, files->fdt);
+	READ(count, table->max_fds);
+	READ(slots, table->fd);
+	if (fd >= count || !slots)
+		return 0;
+	READ(file, slots[fd]);
+	return file;
+}
+
+static inline struct fuse_ring_queue *ft_ring_queue(ft_channel *channel, u32 qid) {
+	struct fuse_ring *ring = 0;
+	struct fuse_ring_queue **queues = 0, *queue = 0;
+	u64 count = 0;
+	READ(ring, channel->ring);
+	if (!ring)
+		return 0;
+	READ(count, ring->nr_queues);
+	READ(queues, ring->queues);
+	if (qid >= count || !queues)
+		return 0;
+	READ(queue, queues[qid]);
+	return queue;
+}
+
+/*
+ * The request that a commit id names, found as the kernel will in a moment: fuse_request_find() in fs/fuse/dev.c, a
+ * hash of 256 lists. The lists are read without the queue's lock, so what was found is checked, and the walk is short.
+ */
+static inline struct fuse_req *ft_find_request(struct fuse_ring_queue *queue, u64 commit_id) {
+	struct list_head *table = 0, *head, *at = 0;
+	u64 hash = (commit_id & ~1ULL) * 0x61C8864680B583EBULL >> 56;   /* hash_long(), GOLDEN_RATIO_64 */
+	READ(table, queue->fpq.processing);
+	if (!table)
+		return 0;
+	head = table + hash;
+	READ(at, head->next);
+	#pragma unroll
+	for (int i = 0; i < 16; i++) {
+		u64 unique = 0;
+		if (!at || at == head)
+			return 0;
+		struct fuse_req *req = (void *)((char *)at - __builtin_offsetof(struct fuse_req, list));
+		READ(unique, req->in.h.unique);
+		if (unique == commit_id)
+			return req;
+		READ(at, at->next);
+	}
+	return 0;
+}
+
+static inline void ft_read_entry(struct ft_record *e, struct fuse_ring_ent *ent) {
+	struct fuse_uring_req_header *headers = 0;
+	u64 payload[2] = {};
+	e->entry = (u64)ent;
+	READ(headers, ent->headers);
+	e->headers = (u64)headers;
+	/* A plain address, or since 7.3 an iovec: the address comes first in both. */
+	if (sizeof(ent->payload) == sizeof(payload))
+		bpf_probe_read_kernel(payload, sizeof(payload), (char *)ent + __builtin_offsetof(struct fuse_ring_ent, payload));
+	else
+		bpf_probe_read_kernel(payload, sizeof(u64), (char *)ent + __builtin_offsetof(struct fuse_ring_ent, payload));
+	e->payload = payload[0];
+	e->payload_size = payload[1];
+#ifdef HAVE_fuse_ring_ent_buf_id
+	READ(e->buffer_id, ent->buf_id);
+#endif
+#ifdef HAVE_fuse_ring_ent_zero_copied
+	bool zero_copied = 0;
+	READ(zero_copied, ent->zero_copied);
+	if (zero_copied)
+		e->flags |= FT_ZERO_COPIED;
+#endif
+#ifdef HAVE_fuse_ring_ent_zero_copy_index
+	u32 slot = 0;
+	READ(slot, ent->zero_copy_index);
+	e->slot = slot;
+#endif
+#ifdef HAVE_fuse_ring_queue_bufpool
+	struct fuse_ring_queue *queue = 0;
+	struct fuse_bufpool *pool = 0;
+	u64 base = 0;
+	READ(queue, ent->queue);
+	READ(pool, queue->bufpool);
+	if (pool && e->payload) {
+		READ(base, pool->base_uaddr);
+		e->pool_offset = e->payload - base;
+		e->flags |= FT_HAS_BUFFER;
+	}
+#endif
+	if (!bpf_probe_read_user(e->header, FT_HEADER_SIZE, headers)) {
+		e->header_size = FT_HEADER_SIZE;
+		e->flags |= FT_HEADER_FROM_SERVER;
+	}
+}
+
+/* REGISTER brings two iovecs: the header slot (or all of them), the payload buffer. */
+static inline void ft_read_iovecs(struct ft_record *e, const struct io_uring_sqe *sqe) {
+	u64 address = 0, iovecs[4] = {};
+	u32 count = 0;
+	READ(address, sqe->addr);
+	READ(count, sqe->len);
+	if (count != 2 || bpf_probe_read_user(iovecs, sizeof(iovecs), (void *)address))
+		return;
+	e->headers = iovecs[0];
+	e->payload = iovecs[2];
+	e->payload_size = iovecs[3];
+}
+
+static inline u8 ft_command_kind(u32 op) {
+	switch (op) {
+	case FT_REGISTER_CMD: return FT_REGISTER;
+	case FT_COMMIT_CMD: return FT_COMMITTED;
+	case FT_ADD_QUEUE_CMD: return FT_ADD_QUEUE;
+	case FT_ADD_BUFPOOL_CMD: return FT_ADD_BUFPOOL;
+	}
+	return 0;
+}
+
+RAW_TRACEPOINT_PROBE(io_uring_submit_req) {
+	struct io_kiocb *req = (void *)ctx->args[0];
+	struct io_uring_cmd *cmd = (void *)req;
+	struct io_ring_ctx *ring = 0;
+	const struct io_uring_sqe *sqe = 0;
+	struct ft_command command = {};
+	struct ft_command_key key = {};
+	struct fuse_req *committed = 0;
+	u32 ring_flags = 0;
+	u8 opcode = 0;
+
+	READ(opcode, req->opcode);
+	if (!ft_is_command(opcode))
+		return 0;
+	READ(ring, req->ctx);
+	ft_channel *channel = ft_submitted_file(req, ring) ? ft_file_channel(ft_submitted_file(req, ring)) : 0;
+	if (!channel)
+		return 0;
+	command.connection = ft_channel_number(channel);
+	if (!ft_connection_wanted(command.connection))
+		return 0;
+	READ(sqe, cmd->sqe);
+	READ(command.op, cmd->cmd_op);
+	READ(command.connected, channel->connected);
+	READ(ring_flags, ring->flags);
+	struct { u64 flags, commit_id; u16 qid; } area = {};
+	bpf_probe_read_kernel(&area, sizeof(area), (char *)sqe + FT_SQE_COMMAND);
+	/* An SQE of 64 bytes has room for 16: flags and commit id. */
+	int whole = (ring_flags & FT_SETUP_SQE128) || opcode != IORING_OP_URING_CMD;
+	command.queue = whole ? area.qid : FT_NO_QUEUE;
+	command.commit_id = area.commit_id;
+	command.command = (u64)req;
+	key.ring = (u64)ring;
+	READ(key.user_data, req->cqe.user_data);
+	commands.update(&key, &command);
+
+	u8 kind = ft_command_kind(command.op);
+	if (!kind)
+		return 0;
+	if (kind == FT_COMMITTED && whole) {
+		struct fuse_ring_queue *queue = ft_ring_queue(channel, area.qid);
+		if (queue)
+			committed = ft_find_request(queue, area.commit_id);
+	}
+	if (!ft_queue_wanted(command.queue) || (FT_OPCODES && !committed) || (FT_CLIENT && !committed))
+		return 0;
+	if (committed) {
+		u32 fuse_opcode = 0;
+		READ(fuse_opcode, committed->in.h.opcode);
+		if (!ft_opcode_wanted(fuse_opcode) || !ft_shown(committed))
+			return 0;
+	}
+	struct ft_record *e = ft_begin(kind);
+	if (!e)
+		return 0;
+	e->connection = command.connection;
+	e->transport = FT_URING;
+	e->queue = command.queue;
+	e->command = (u64)req;
+	e->command_op = command.op;
+	e->user_data = key.user_data;
+	if (kind == FT_COMMITTED) {
+		e->commit_id = area.commit_id;
+	}
+	if (committed) {
+		struct fuse_ring_ent *ent = 0;
+		ft_read_request(e, committed);
+		READ(ent, committed->ring_entry);
+		if (ent)
+			ft_read_entry(e, ent);
+		if (e->header_size) {
+			e->length = *(u32 *)e->header;
+			e->error = *(s32 *)(e->header + 4);
+			e->flags |= FT_HAS_ERROR;
+		}
+	}
+	if (kind == FT_REGISTER)
+		ft_read_iovecs(e, sqe);
+	if (!e->slot)
+		READ(e->slot, sqe->buf_index);
+	e->extra_size = whole ? FT_COMMAND_SIZE : 16;
+	bpf_probe_read_kernel(e->extra, whole ? FT_COMMAND_SIZE : 16, (char *)sqe + FT_SQE_COMMAND);
+	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	return 0;
+}
+
+/*
+ * A command that the kernel answered with an error. An entry that was idle or whose request was given up when the
+ * connection ended is answered too: -ENOTCONN or -ECANCELED on a connection that was alive at its submission.
+ */
+static inline void ft_failed(struct io_kiocb *req, struct ft_command_key *key, u32 connection, s32 result, u8 extra_flags) {
+	struct io_uring_cmd *cmd = (void *)req;
+	struct ft_command *command = commands.lookup(key);
+	int known = command && command->command == (u64)req;
+	int stopped = known && command->connected && (result == -107 || result == -125);
+	if (FT_OPCODES || FT_CLIENT || (FT_QUEUES && !(known && ft_queue_wanted(command->queue))))
+		return;
+	struct ft_record *e = ft_begin(stopped ? FT_STOPPED : FT_REFUSED);
+	if (!e)
+		return;
+	e->connection = connection;
+	e->transport = FT_URING;
+	e->command = (u64)req;
+	e->user_data = key->user_data;
+	e->error = result;
+	e->flags |= FT_HAS_ERROR | extra_flags;
+	READ(e->command_op, cmd->cmd_op);
+	if (known) {
+		e->queue = command->queue;
+		if (command->op == FT_COMMIT_CMD)
+			e->commit_id = command->commit_id;
+	}
+	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
+
+/* The server gets its CQE: with it a request, an error, or the plain success of ADD_QUEUE and ADD_BUFPOOL. */
+static inline void ft_completed(struct io_kiocb *req, s32 result, u8 extra_flags) {
+	struct io_uring_cmd *cmd = (void *)req;
+	struct ft_command_key key = {};
+	struct io_ring_ctx *ring = 0;
+	struct file *file = 0;
+	struct ft_pdu pdu = {};
+	struct fuse_ring_queue *queue = 0;
+	struct fuse_req *delivered = 0;
+	u32 op = 0, qid = FT_NO_QUEUE, opcode = 0;
+
+	READ(file, req->file);
+	ft_channel *channel = ft_file_channel(file);
+	if (!channel)
+		return;
+	u32 connection = ft_channel_number(channel);
+	if (!ft_connection_wanted(connection))
+		return;
+	READ(ring, req->ctx);
+	READ(op, cmd->cmd_op);
+	key.ring = (u64)ring;
+	READ(key.user_data, req->cqe.user_data);
+	if (result < 0) {
+		ft_failed(req, &key, connection, result, extra_flags);
+		return;
+	}
+	if (op != FT_REGISTER_CMD && op != FT_COMMIT_CMD)
+		return;
+	bpf_probe_read_kernel(&pdu, sizeof(pdu), cmd->pdu);
+	if (!pdu.ent)
+		return;
+	READ(queue, pdu.ent->queue);
+	READ(delivered, pdu.ent->fuse_req);
+	if (queue)
+		READ(qid, queue->qid);
+	if (!ft_queue_wanted(qid) || !delivered)
+		return;
+	READ(opcode, delivered->in.h.opcode);
+	if (!ft_opcode_wanted(opcode) || !ft_shown(delivered))
+		return;
+	struct ft_record *e = ft_begin(FT_DELIVERED);
+	if (!e)
+		return;
+	ft_read_request(e, delivered);
+	ft_read_entry(e, pdu.ent);
+	e->connection = connection;
+	e->transport = FT_URING;
+	e->queue = qid;
+	e->command = (u64)req;
+	e->command_op = op;
+	e->user_data = key.user_data;
+	e->flags |= extra_flags;
+	if (e->header_size)
+		e->commit_id = *(u64 *)(e->header + 264);
+	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+}
+
+RAW_TRACEPOINT_PROBE(io_uring_complete) {
+	struct io_kiocb *req = (void *)ctx->args[1];
+	struct io_uring_cqe *cqe = (void *)ctx->args[2];
+	u8 opcode = 0;
+	s32 result = 0;
+	if (!req)
+		return 0;
+	READ(opcode, req->opcode);
+	if (!ft_is_command(opcode))
+		return 0;
+	READ(result, cqe->res);
+	ft_completed(req, result, 0);
+	return 0;
+}
+
+RAW_TRACEPOINT_PROBE(io_uring_cqe_overflow) {
+	struct ft_command_key key = {.ring = ctx->args[0], .user_data = ctx->args[1]};
+	struct ft_command *command = commands.lookup(&key);
+	u8 opcode = 0;
+	u64 user_data = 0;
+	if (!command)
+		return 0;
+	struct io_kiocb *req = (void *)command->command;
+	READ(opcode, req->opcode);
+	READ(user_data, req->cqe.user_data);
+	if (ft_is_command(opcode) && user_data == key.user_data)
+		ft_completed(req, (s32)ctx->args[2], FT_CQE_OVERFLOW);
+	return 0;
+}
+
+#endif
