@@ -9,7 +9,8 @@
  *   FT_OPCODES       1: only requests for which FT_OPCODE_WANTED(opcode)
  *   FT_QUEUES        1: only queues for which FT_QUEUE_WANTED(queue)
  *   FT_RING_PAGES    size of the ring buffer
- *   FT_URING_CMD     address of fuse_uring_cmd(); 0: this kernel has none
+ *   FT_DEV_READ      address of fuse_dev_read()
+ *   FT_HAS_URING     1: this kernel has FUSE over io_uring
  *   FT_SEND_URING    address of fuse_uring_queue_fuse_req(); 0: none
  *   FT_SEND_DEV      address of fuse_dev_queue_req()
  */
@@ -20,8 +21,13 @@
 BPF_RINGBUF_OUTPUT(events, FT_RING_PAGES);
 BPF_PERCPU_ARRAY(lost, u64, 1);
 
-/* settings[0]: 0 every connection, 1 only those in `connections`, 2 all but those. */
-BPF_ARRAY(settings, u32, 1);
+/*
+ * `armed` is set once every probe is attached: before that a request would show in some of them only. Which
+ * connections are shown: 0 all, 1 only those in `connections`, 2 all but those.
+ */
+struct ft_settings { u32 armed, which; };
+#define FT_ALL_BUT_LISTED 2
+BPF_ARRAY(settings, struct ft_settings, 1);
 BPF_HASH(connections, u32, u8, 4096);
 
 /* Threads of the chosen client, learnt from its own requests: whose background requests are its. */
@@ -61,11 +67,21 @@ static inline struct ft_record *ft_begin(u8 kind) {
 
 static inline int ft_connection_wanted(u32 connection) {
 	int zero = 0;
-	u32 *mode = settings.lookup(&zero);
-	if (!mode || !*mode)
+	struct ft_settings *now = settings.lookup(&zero);
+	if (!now || !now->armed)
+		return 0;
+	if (!now->which)
 		return 1;
 	u8 *listed = connections.lookup(&connection);
-	return *mode == 1 ? listed != 0 : listed == 0;
+	return now->which == FT_ALL_BUT_LISTED ? listed == 0 : listed != 0;
+}
+
+/* A connection that begins takes a number anew: if that of an old one was listed to be left out, it is so no more. */
+static inline void ft_connection_begins(u32 connection) {
+	int zero = 0;
+	struct ft_settings *now = settings.lookup(&zero);
+	if (now && now->which == FT_ALL_BUT_LISTED)
+		connections.delete(&connection);
 }
 
 static inline int ft_opcode_wanted(u32 opcode) {
@@ -145,18 +161,21 @@ static inline u64 ft_channel_sender(ft_channel *channel) {
 	return (u64)send;
 }
 
-/* The low bits of a /dev/fuse file's private data are marks (FUSE_DEV_PTR_MASK in fs/fuse/fuse_dev_i.h). */
-static inline ft_channel *ft_file_channel(struct file *file) {
+/*
+ * The channel of an open /dev/fuse; 0 for any other file. Files are told by an operation of theirs that only fuse has.
+ * The low bits of the private data are marks (FUSE_DEV_PTR_MASK in fs/fuse/fuse_dev_i.h).
+ */
+static inline ft_channel *ft_fuse_file_channel(struct file *file) {
 	const struct file_operations *ops = 0;
-	void *uring_cmd = 0;
+	void *read_iter = 0;
 	u64 dev = 0;
 	if (!file)
 		return 0;
 	READ(ops, file->f_op);
 	if (!ops)
 		return 0;
-	READ(uring_cmd, ops->uring_cmd);
-	if ((u64)uring_cmd != FT_URING_CMD)
+	READ(read_iter, ops->read_iter);
+	if ((u64)read_iter != FT_DEV_READ)
 		return 0;
 	READ(dev, file->private_data);
 	dev &= ~3ULL;

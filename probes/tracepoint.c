@@ -160,16 +160,20 @@ RAW_TRACEPOINT_PROBE(fuse_request_send) {
 	u32 connection = ft_channel_number(channel);
 	u8 verdict = FT_CHOSEN;
 
-	if (!ft_connection_wanted(connection))
-		return 0;
 	READ(in, req->in.h);
 	READ(flags, req->flags);
-	if (!ft_opcode_wanted(in.opcode))
+	if (in.opcode == FT_INIT_OPCODE)
+		ft_connection_begins(connection);
+	if (!ft_connection_wanted(connection) || !ft_opcode_wanted(in.opcode))
 		return 0;
 	u64 sender = ft_channel_sender(channel);
 	if (sender != FT_SEND_DEV && sender != FT_SEND_URING)
 		return 0;
-	u32 client_is_current = !ft_background(flags) || in.pid == (u32)id;
+	/*
+	 * A background request may be sent later, by another task, when others have ended; over io_uring it is given to
+	 * its queue at once (fuse_request_queue_background_uring).
+	 */
+	u32 client_is_current = !ft_background(flags) || sender == FT_SEND_URING || in.pid == (u32)id;
 	if (id >> 32 == FT_SELF) {
 		verdict = FT_HIDDEN;
 		verdicts.update(&key, &verdict);
@@ -308,7 +312,7 @@ RAW_TRACEPOINT_PROBE(fuse_request_end) {
 
 /* ---- commands and their completions ---- */
 
-#if FT_URING_CMD
+#if FT_HAS_URING
 
 static inline int ft_is_command(u8 opcode) {
 #ifdef HAVE_IORING_OP_URING_CMD128
@@ -479,7 +483,7 @@ RAW_TRACEPOINT_PROBE(io_uring_submit_req) {
 	if (!ft_is_command(opcode))
 		return 0;
 	READ(ring, req->ctx);
-	ft_channel *channel = ft_submitted_file(req, ring) ? ft_file_channel(ft_submitted_file(req, ring)) : 0;
+	ft_channel *channel = ft_fuse_file_channel(ft_submitted_file(req, ring));
 	if (!channel)
 		return 0;
 	command.connection = ft_channel_number(channel);
@@ -525,9 +529,8 @@ RAW_TRACEPOINT_PROBE(io_uring_submit_req) {
 	e->command = (u64)req;
 	e->command_op = command.op;
 	e->user_data = key.user_data;
-	if (kind == FT_COMMITTED) {
+	if (kind == FT_COMMITTED)
 		e->commit_id = area.commit_id;
-	}
 	if (committed) {
 		struct fuse_ring_ent *ent = 0;
 		ft_read_request(e, committed);
@@ -591,7 +594,7 @@ static inline void ft_completed(struct io_kiocb *req, s32 result, u8 extra_flags
 	u32 op = 0, qid = FT_NO_QUEUE, opcode = 0;
 
 	READ(file, req->file);
-	ft_channel *channel = ft_file_channel(file);
+	ft_channel *channel = ft_fuse_file_channel(file);
 	if (!channel)
 		return;
 	u32 connection = ft_channel_number(channel);

@@ -67,7 +67,9 @@ def load() -> ModuleType:
         package = place / "bcc"
         if not (package / "libbcc.py").exists():
             continue
-        spec = importlib.util.spec_from_file_location("bcc", package / "__init__.py", submodule_search_locations=[str(package)])
+        spec = importlib.util.spec_from_file_location(
+            "bcc", package / "__init__.py", submodule_search_locations=[str(package)]
+        )
         if spec is None or spec.loader is None:
             continue
         module = importlib.util.module_from_spec(spec)
@@ -84,7 +86,7 @@ def load() -> ModuleType:
 
 
 def version() -> str:
-    """bcc's own version, as in ``0.26.0``."""
+    """Bcc's own version, as in ``0.26.0``."""
     return str(getattr(load(), "__version__", "unknown"))
 
 

@@ -153,7 +153,7 @@ class KernelTypes:
         return self._find(f"btf_trace_{name}", _KIND_TYPEDEF) > 0
 
     def definitions(self, structs: Iterable[str], enums: Iterable[str] = ()) -> str:
-        """C definitions of ``structs`` and ``enums`` and of all they need; those that this kernel lacks are left out."""
+        """C definitions of ``structs``, ``enums`` and all they need; those that this kernel lacks are left out."""
         libc = ctypes.CDLL(None)
         libc.vsnprintf.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
         chunks: list[bytes] = []
@@ -174,7 +174,7 @@ class KernelTypes:
         return b"".join(chunks).decode()
 
     def feature_macros(self, structs: Iterable[str], enums: Iterable[str] = ()) -> str:
-        """``#define HAVE_<struct>_<member>`` and ``HAVE_<enumerator>`` lines: what a probe asks instead of a version."""
+        """Lines ``#define HAVE_<struct>_<member>`` and ``HAVE_<enumerator>``: what a probe asks, never a version."""
         lines = [f"#define HAVE_{struct}_{member} 1" for struct in structs for member in sorted(self.members(struct))]
         lines += [f"#define HAVE_{name} 1" for enum in enums for name in self.enumerators(enum)]
         return "\n".join(lines) + "\n"

@@ -1,8 +1,9 @@
 """The BPF ring buffer, drained a batch at a time: no call into Python for an event.
 
-The kernel maps a ``BPF_MAP_TYPE_RINGBUF`` as one writable page with the consumer's position, one read-only page with the
-producer's, then the data twice in a row, so that nothing is ever split (``kernel/bpf/ringbuf.c``). Each record has a header
-of 8 bytes: its length, with a bit for "still being written" and one for "discarded", then an offset of no use here.
+The kernel maps a ``BPF_MAP_TYPE_RINGBUF`` as one writable page with the consumer's position, one read-only page with
+the producer's, then the data twice in a row, so that nothing is ever split (``kernel/bpf/ringbuf.c``). Each record has
+a header of 8 bytes: its length, with a bit for "still being written" and one for "discarded", then an offset of no use
+here.
 """
 
 import mmap
@@ -61,6 +62,12 @@ class Ring:
         if len(busy):
             slots = slots[: busy[0]]
         kept = slots[(slots["length"] & _DISCARD) == 0]
-        batch = kept["record"].copy()
+        batch: Records = kept["record"].copy()
         self._consumer[0] = start + len(slots) * SLOT_SIZE
         return batch
+
+    def close(self) -> None:
+        """Unmap the ring; no other call may follow."""
+        del self._consumer, self._producer, self._data
+        self._own.close()
+        self._theirs.close()

@@ -12,6 +12,8 @@ HEADER_SIZE = 288
 COMMAND_SIZE = 80
 EXTRA_SIZE = 192
 NO_QUEUE = 0xFFFFFFFF
+INIT_SIZE = 64
+"""Bytes of fuse_init_in, and of fuse_init_out after it, in the ``extra`` of INIT."""
 OPERATION_OFFSET = 128
 """Where the operation's own header starts in ``header`` (``fuse_uring_req_header.op_in``)."""
 
@@ -107,3 +109,23 @@ Records = npt.NDArray[np.void]
 def no_records() -> Records:
     """Return an empty batch."""
     return np.empty(0, RECORD)
+
+
+def names(field: bytes, size: int, second: int) -> list[bytes]:
+    """The names in the ``extra`` of QUEUED, without their NUL.
+
+    Args:
+        field: the whole of ``extra``.
+        size: how many bytes of it are valid (``extra_size``).
+        second: where the second name starts; 0: there is none.
+    """
+    if not size:
+        return []
+    if not second:
+        return [field[:size].split(b"\0", 1)[0]]
+    return [field[:second].split(b"\0", 1)[0], field[second:size].split(b"\0", 1)[0]]
+
+
+def comm(field: bytes) -> bytes:
+    """A task's name without the NULs that fill its field."""
+    return field.split(b"\0", 1)[0]

@@ -1,0 +1,91 @@
+"""Options that several commands share: what to trace."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from furtrace.wire.opcodes import Opcode
+
+
+class OpcodeList(click.ParamType[frozenset[int]]):
+    """Operation names or numbers, separated by commas: ``READ,WRITE,53``. Case does not matter."""
+
+    name = "op,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[int]:
+        """Return the operation codes."""
+        if isinstance(value, frozenset):
+            return value
+        codes = set()
+        for word in str(value).split(","):
+            name = word.strip().upper().removeprefix("FUSE_")
+            if name in Opcode.__members__:
+                codes.add(int(Opcode[name]))
+            elif name.isdigit() and int(name) < 1 << 32:
+                codes.add(int(name))
+            else:
+                self.fail(f"{word!r} is no FUSE operation; try LOOKUP, READ, WRITE, ...", param, ctx)
+        return frozenset(codes)
+
+
+class NumberList(click.ParamType[frozenset[int]]):
+    """Numbers separated by commas: ``0,1``."""
+
+    name = "n,..."
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> frozenset[int]:
+        """Return the numbers."""
+        if isinstance(value, frozenset):
+            return value
+        words = [word.strip() for word in str(value).split(",")]
+        if not all(word.isdigit() and int(word) < 1 << 16 for word in words):
+            self.fail(f"{value!r} is no list of queue numbers, such as 0,1", param, ctx)
+        return frozenset(map(int, words))
+
+
+@dataclass(frozen=True)
+class What:
+    """What to trace, as the user said it; empty or None: no limit."""
+
+    connection: int | None
+    mount: str | None
+    pid: int | None
+    client: int | None
+    opcodes: frozenset[int]
+    queues: frozenset[int]
+
+
+def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what to trace; :func:`what` takes them in."""
+    for option in reversed(_FILTERS):
+        command = option(command)
+    return command
+
+
+_PID = click.IntRange(min=1)
+_FILTERS = (
+    click.option("--connection", metavar="N", type=click.IntRange(min=1),
+                 help="Only this connection (its number under /sys/fs/fuse/connections)."),
+    click.option("--mount", metavar="DIR", type=click.Path(),
+                 help="Only the connection mounted on DIR; if none is yet, wait for it and miss nothing of its start."),
+    click.option("--pid", metavar="PID", type=_PID, help="Only connections that this server process serves."),
+    click.option("--client", metavar="PID", type=_PID, help="Only requests of this client process."),
+    click.option("--op", "opcodes", metavar="OP,...", type=OpcodeList(), default=frozenset(),
+                 help="Only these operations, by name or number: READ,WRITE."),
+    click.option("--queue", "queues", metavar="N,...", type=NumberList(), default=frozenset(),
+                 help="Only these queues of the ring."),
+)  # fmt: skip
+
+
+def what(options: dict[str, Any]) -> What:
+    """Take the filter options out of a command's options.
+
+    Raises:
+        click.UsageError: they exclude each other.
+    """
+    taken = What(**{name: options.pop(name) for name in What.__dataclass_fields__})
+    if sum(choice is not None for choice in (taken.connection, taken.mount, taken.pid)) > 1:
+        raise click.UsageError("--connection, --mount and --pid choose the connection in different ways; give one.")
+    return taken

@@ -1,0 +1,150 @@
+"""Where a live trace goes: lines for a log, JSON lines, or the full screen."""
+
+import sys
+import time
+from collections.abc import Iterable
+from itertools import islice
+from typing import Final
+
+from furtrace.cli.stopping import Stopping
+from furtrace.export.jsonlines import event_object, json_lines, request_object, summary_object
+from furtrace.model.conversation import Conversation
+from furtrace.model.requests import Requests_
+from furtrace.trace.info import TraceInfo
+from furtrace.trace.record import Records
+from furtrace.views.lines import EventLines, RequestLines
+from furtrace.views.live import LiveView
+from furtrace.views.terminal import Terminal
+
+_LINES_SECONDS: Final = 0.05
+_SCREEN_SECONDS: Final = 0.1
+_FRAME_SECONDS: Final = 0.25
+
+
+class _Lines:
+    """Writes lines; ends after ``most`` of them if that is given."""
+
+    interval = _LINES_SECONDS
+
+    def __init__(self, most: int | None) -> None:
+        self._left = most
+
+    def wait(self, seconds: float, stopping: Stopping) -> bool:
+        stopping.wait(seconds)
+        return True
+
+    def _write(self, lines: Iterable[str]) -> bool:
+        """Write lines that count; False once there were enough."""
+        text = list(lines if self._left is None else islice(lines, self._left))
+        write_lines(text)
+        if self._left is not None:
+            self._left -= len(text)
+        return self._left != 0
+
+
+def write_lines(lines: list[str]) -> None:
+    """Write lines to standard output at once, so that a reader of a pipe has them."""
+    if lines:
+        # A name's lone surrogates can't be here (views escape them), but the locale may lack what a name needs.
+        data = ("\n".join(lines) + "\n").encode(sys.stdout.encoding or "utf-8", "backslashreplace")
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+class PlainOutput(_Lines):
+    """A line a request."""
+
+    def __init__(self, info: TraceInfo, conversation: Conversation, most: int | None) -> None:
+        super().__init__(most)
+        self._format = RequestLines(info)
+        self._conversation = conversation
+
+    def batch(self, batch: Records, finished: Requests_) -> bool:
+        """Write the batch's set-up and trouble, then the requests that ended in it."""
+        write_lines(list(self._format.noted(batch)))
+        return self._write(self._format.ended(finished))
+
+    def end(self, _elapsed_ns: int) -> None:
+        """Write the requests that are still under way."""
+        self._write(self._format.unfinished(self._conversation.requests.under_way, time.monotonic_ns()))
+
+
+class EventOutput(_Lines):
+    """A line an event."""
+
+    def __init__(self, info: TraceInfo, conversation: Conversation, most: int | None) -> None:
+        super().__init__(most)
+        self._format = EventLines(info, conversation.requests)
+
+    def batch(self, batch: Records, _finished: Requests_) -> bool:
+        """Write the batch."""
+        return self._write(self._format.lines(batch))
+
+    def end(self, _elapsed_ns: int) -> None:
+        """Write nothing more."""
+
+
+class JsonOutput(_Lines):
+    """JSON lines: of requests, or of events; the last line is the summary."""
+
+    def __init__(self, conversation: Conversation, most: int | None, *, events: bool) -> None:
+        super().__init__(most)
+        self._conversation = conversation
+        self._events = events
+
+    def batch(self, batch: Records, finished: Requests_) -> bool:
+        """Write the batch's events, or the requests that ended in it."""
+        objects = map(event_object, batch) if self._events else map(request_object, finished)
+        return self._write(json_lines(objects))
+
+    def end(self, elapsed_ns: int) -> None:
+        """Write the requests that are still under way, then the summary."""
+        if not self._events:
+            self._write(json_lines(map(request_object, self._conversation.requests.under_way)))
+        write_lines(list(json_lines([summary_object(self._conversation, elapsed_ns)])))
+
+
+class ScreenOutput:
+    """The full-screen view."""
+
+    interval = _SCREEN_SECONDS
+
+    def __init__(self, info: TraceInfo, conversation: Conversation, terminal: Terminal) -> None:
+        ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+        self._view = LiveView(info, ascii_only=ascii_only)
+        self._conversation = conversation
+        self._terminal = terminal
+        self._next_frame = 0.0
+
+    def batch(self, _batch: Records, _finished: Requests_) -> bool:
+        """Draw a frame if it is time for one."""
+        if time.monotonic() >= self._next_frame:
+            self._draw()
+        return True
+
+    def _draw(self) -> None:
+        self._next_frame = time.monotonic() + _FRAME_SECONDS
+        self._view.update(self._conversation, time.monotonic_ns())
+        self._terminal.show(self._view.render(self._terminal.width, self._terminal.height))
+
+    def wait(self, seconds: float, stopping: Stopping) -> bool:
+        """Wait for keys; a key is answered at once."""
+        if stopping.signal is not None:
+            return True
+        for key in self._terminal.keys(seconds):
+            if not self._view.key(key):
+                return False
+            self._next_frame = 0.0
+        return True
+
+
+def summary(conversation: Conversation, elapsed_ns: int) -> list[str]:
+    """What a trace came to, in a line or two."""
+    said = conversation
+    requests = f"{said.ended} requests ({said.errors} with an error), {len(said.requests.under_way)} unfinished"
+    lines = [f"{requests}, {said.events} events in {elapsed_ns / 1e9:.1f}s, {said.lost} lost"]
+    if said.refused or said.overflows:
+        lines.append(f"{said.refused} commands refused by the kernel, {said.overflows} CQEs overflowed")
+    if said.lost:
+        lines.append("Events were lost: the ring buffer was full; what depends on them is shown as not known.")
+    return lines

@@ -1,0 +1,1 @@
+"""Other programs' formats. Reads the model; knows nothing of probes and views."""

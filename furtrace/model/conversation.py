@@ -1,0 +1,65 @@
+"""The whole of what was seen: requests, operations, queues, connections, trouble, and what was lost."""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from furtrace.model.operations import Operations
+from furtrace.model.queues import Queues
+from furtrace.model.requests import Requests, Requests_
+from furtrace.trace.record import Kind, Records
+
+_REMEMBERED: Final = 200
+
+
+@dataclass
+class Conversation:
+    """State of a trace; :meth:`feed` moves it on, everything else reads it.
+
+    ``trouble`` holds the newest REFUSED and STOPPED events and CQE overflows, as records.
+    """
+
+    requests: Requests = field(default_factory=Requests)
+    operations: Operations = field(default_factory=Operations)
+    queues: Queues = field(default_factory=Queues)
+    trouble: deque[np.void] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
+    events: int = 0
+    ended: int = 0
+    errors: int = 0
+    lost: int = 0
+    refused: int = 0
+    stopped: int = 0
+    overflows: int = 0
+    by_transport: dict[int, int] = field(default_factory=dict)
+
+    def feed(self, batch: Records, lost: int = 0) -> Requests_:
+        """Take in a batch and return the requests that ended in it, oldest end first.
+
+        Args:
+            batch: events in the order of the ring buffer.
+            lost: how many the kernel could not write since the last batch.
+        """
+        finished = self.requests.feed(batch, lost)
+        self.events += len(batch)
+        self.lost += lost
+        self.ended += len(finished)
+        self.errors += int((finished["error"] != 0).sum())
+        self.operations.add(finished)
+        self.queues.update(batch, self.requests.under_way, self.requests.entries())
+        self._note_trouble(batch)
+        for transport, count in zip(*np.unique(finished["transport"], return_counts=True), strict=True):
+            self.by_transport[int(transport)] = self.by_transport.get(int(transport), 0) + int(count)
+        return finished
+
+    def _note_trouble(self, batch: Records) -> None:
+        overflow = (batch["flags"] & _CQE_OVERFLOW) != 0
+        refused, stopped = batch["kind"] == Kind.REFUSED, batch["kind"] == Kind.STOPPED
+        self.refused += int(refused.sum())
+        self.stopped += int(stopped.sum())
+        self.overflows += int(overflow.sum())
+        self.trouble.extend(batch[refused | stopped | overflow])
+
+
+_CQE_OVERFLOW: Final = 8

@@ -1,0 +1,111 @@
+"""Queues of a ring: where their entries are, and how many requests wait."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from furtrace.model.requests import Requests_
+from furtrace.trace.record import Kind, Records
+
+
+@dataclass
+class Queue:
+    """One queue as it was at the end of the last batch.
+
+    ``entries``: entries known, each seen at least once with a request. ``registered``: REGISTER commands seen for it
+    that the kernel did not refuse; 0 if tracing began later. ``in_server``: entries whose request the server has and
+    has not committed. ``in_kernel``: entries whose commit the kernel is working on. ``backlog``: requests that are
+    queued and not delivered, counted for the CPU that their client ran on, which is the queue that the kernel chooses;
+    ``deepest``: the most that there ever were at a time. ``delivered``: how many requests the server got from it.
+    """
+
+    connection: int
+    queue: int
+    entries: int = 0
+    registered: int = 0
+    in_server: int = 0
+    in_kernel: int = 0
+    backlog: int = 0
+    deepest: int = 0
+    delivered: int = 0
+
+    @property
+    def available(self) -> int:
+        """Entries known that have no request."""
+        return max(0, max(self.entries, self.registered) - self.in_server - self.in_kernel)
+
+
+class Queues:
+    """All queues seen."""
+
+    def __init__(self) -> None:
+        self._queues: dict[tuple[int, int], Queue] = {}
+
+    def table(self) -> list[Queue]:
+        """All queues, by connection and number."""
+        return [queue for _, queue in sorted(self._queues.items())]
+
+    def update(self, batch: Records, under_way: Requests_, entries: dict[tuple[int, int], int]) -> None:
+        """Take in a batch.
+
+        Args:
+            batch: its events.
+            under_way: the requests under way after it.
+            entries: how many entries are known, by connection and queue.
+        """
+        self._setups(batch)
+        delivered = batch[(batch["kind"] == Kind.DELIVERED) & (batch["entry"] != 0)]
+        for place, count in _count(delivered["connection"], delivered["queue"]).items():
+            self._queue(place).delivered += count
+        for place, count in entries.items():
+            self._queue(place).entries = count
+        self._depths(batch)
+        self._states(under_way)
+
+    def _queue(self, place: tuple[int, int]) -> Queue:
+        return self._queues.setdefault(place, Queue(*place))
+
+    def _setups(self, batch: Records) -> None:
+        for event in batch[np.isin(batch["kind"], (Kind.INIT, Kind.REGISTER, Kind.REFUSED))]:
+            connection, queue = int(event["connection"]), int(event["queue"])
+            if event["kind"] == Kind.INIT:
+                for place in [place for place in self._queues if place[0] == connection]:
+                    del self._queues[place]
+            elif event["kind"] == Kind.REGISTER:
+                self._queue((connection, queue)).registered += 1
+            elif event["command_op"] == 1 and (connection, queue) in self._queues:
+                self._queue((connection, queue)).registered -= 1
+
+    def _depths(self, batch: Records) -> None:
+        """Deepest backlog within the batch: the running sum of requests that came and requests that were delivered."""
+        for connection in {connection for connection, _ in self._queues}:
+            mine = batch[batch["connection"] == connection]
+            came, went = mine["kind"] == Kind.QUEUED, (mine["kind"] == Kind.DELIVERED) & (mine["entry"] != 0)
+            place = np.where(came, mine["cpu"].astype(np.uint32), mine["queue"])
+            for key, queue in self._queues.items():
+                if key[0] == connection:
+                    here = place == key[1]
+                    depth = queue.backlog + np.cumsum((came & here).astype(np.int64) - (went & here))
+                    queue.deepest = max(queue.deepest, int(depth.max(initial=0)))
+
+    def _states(self, under_way: Requests_) -> None:
+        sure = under_way[~under_way["uncertain"]]
+        taken = sure[sure["entry"] != 0]
+        committed = taken["committed_ns"] != 0
+        waiting = sure[(sure["entry"] == 0) & (sure["delivered_ns"] == 0) & (sure["queued_ns"] != 0)]
+        in_server = _count(taken["connection"][~committed], taken["queue"][~committed])
+        in_kernel = _count(taken["connection"][committed], taken["queue"][committed])
+        backlog = _count(waiting["connection"], waiting["expected_queue"])
+        for place, queue in self._queues.items():
+            queue.in_server = in_server.get(place, 0)
+            queue.in_kernel = in_kernel.get(place, 0)
+            queue.backlog = backlog.get(place, 0)
+            queue.deepest = max(queue.deepest, queue.backlog)
+
+
+def _count(connections: npt.NDArray[np.uint32], queues: npt.NDArray[np.uint32]) -> dict[tuple[int, int], int]:
+    """How often each pair of connection and queue occurs."""
+    pairs = connections.astype(np.uint64) << np.uint64(32) | queues
+    places, counts = np.unique(pairs, return_counts=True)
+    return {(int(pair) >> 32, int(pair) & 0xFFFFFFFF): int(n) for pair, n in zip(places, counts, strict=True)}

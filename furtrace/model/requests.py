@@ -1,0 +1,347 @@
+"""Requests, put together from their events.
+
+A request is named by its connection and its ``unique``. Its row (:data:`REQUEST`) begins with the first event that was
+seen of it and is finished by ENDED. What was not seen stays 0 in the row, and 0 means *not known*: tracing may have
+begun late, an event may have been lost, or this kernel does not show it.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from furtrace.trace.record import NO_QUEUE, OPERATION_OFFSET, RECORD, Flag, Kind, Records, Transport
+from furtrace.wire.opcodes import Opcode
+
+REQUEST: Final = np.dtype(
+    [
+        ("unique", "<u8"),
+        ("node_id", "<u8"),
+        ("commit_id", "<u8"),
+        ("entry", "<u8"),
+        ("payload", "<u8"),
+        ("queued_ns", "<u8"),
+        ("assigned_ns", "<u8"),
+        ("delivered_ns", "<u8"),
+        ("committed_ns", "<u8"),
+        ("ended_ns", "<u8"),
+        ("connection", "<u4"),
+        ("opcode", "<u4"),
+        ("error", "<i4"),
+        ("queue", "<u4"),
+        ("expected_queue", "<u4"),
+        ("entry_index", "<i4"),
+        ("client_pid", "<u4"),
+        ("client_tid", "<u4"),
+        ("server_pid", "<u4"),
+        ("server_tid", "<u4"),
+        ("reply_size", "<i4"),
+        ("moved", "<i8"),
+        ("buffer_id", "<i4"),
+        ("pool_offset", "<u4"),
+        ("transport", "u1"),
+        ("flags", "u1"),
+        ("uncertain", "?"),
+        ("second", "u1"),
+        ("name_size", "<u2"),
+        ("operation_size", "<u2"),
+        ("client_comm", "V16"),
+        ("server_comm", "V16"),
+        ("operation", "V128"),
+        ("name", "V192"),
+    ]
+)
+"""One request. Times are CLOCK_MONOTONIC in nanoseconds, 0: not known.
+
+``assigned_ns``: when an entry took it; derived, see :class:`Requests`. ``queue``: ``NO_QUEUE`` if none or not known;
+``expected_queue``: the CPU that its client ran on. ``entry_index``: the entry's number within its queue in the order
+of their first use, -1: none. ``client_pid``: 0 if not known, then ``client_tid`` may be. ``error``: meant if
+``ended_ns``. ``reply_size``: bytes of payload in the reply, -1: not known. ``moved``: bytes that a READ, READDIR or
+READLINK brought or a WRITE or COPY_FILE_RANGE wrote, -1: none or not known. ``buffer_id``: -1: none. ``flags``:
+:class:`~furtrace.trace.record.Flag`. ``uncertain``: events were lost while it was under way. ``operation``: the
+operation's header as the kernel made it (``fuse_write_in`` and the like). ``name``: as ``extra`` of QUEUED.
+"""
+
+Requests_ = npt.NDArray[np.void]
+"""Rows of :data:`REQUEST`."""
+
+MOST_OPEN: Final = 100_000
+"""Requests under way that are remembered; past that the oldest are forgotten (a client that was killed while its
+request waited takes it back, and no tracepoint tells)."""
+
+_PAYLOAD_SIZE_OFFSET: Final = 256 + 16  # fuse_uring_ent_in_out.payload_sz
+_FATES: Final = (Kind.QUEUED, Kind.DELIVERED, Kind.COMMITTED, Kind.ENDED)
+
+
+def no_requests() -> Requests_:
+    """Return no rows."""
+    return np.empty(0, REQUEST)
+
+
+def new_requests(count: int) -> Requests_:
+    """Return ``count`` rows in which nothing is known."""
+    rows = np.zeros(count, REQUEST)
+    rows["queue"] = rows["expected_queue"] = NO_QUEUE
+    for column in ("entry_index", "reply_size", "moved", "buffer_id"):
+        rows[column] = -1
+    return rows
+
+
+class Requests:
+    """Puts requests together, a batch of events at a time.
+
+    A tracepoint does not tell when an entry took a request, but two others imply it: an entry takes the next request
+    when it is free, and it is free from the end of its last one. So ``assigned_ns`` is the later of QUEUED and the end
+    of the entry's previous request. That holds for foreground requests on a queue without a buffer pool (a background
+    request may be held back by ``max_background``, one on a pool by a lack of buffers) whose entry's previous request
+    was seen; for all others it stays unknown.
+    """
+
+    def __init__(self) -> None:
+        self._open = no_requests()
+        self._open_keys: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
+        self._connections: dict[int, int] = {}
+        self._entries: dict[tuple[int, int], dict[int, int]] = {}
+        self._entry_free: dict[int, int] = {}
+        self.forgotten = 0
+        """Requests under way that were dropped because there were more than :data:`MOST_OPEN`."""
+
+    @property
+    def under_way(self) -> Requests_:
+        """Requests that have not ended, in no particular order."""
+        return self._open
+
+    def entries(self) -> dict[tuple[int, int], int]:
+        """Number of entries that were seen in use, by connection and queue."""
+        return {place: len(known) for place, known in self._entries.items()}
+
+    def entry_index(self, connection: int, queue: int, entry: int) -> int | None:
+        """The number of an entry within its queue, by its address; None if it was not seen with a request yet."""
+        return self._entries.get((connection, queue), {}).get(entry)
+
+    def feed(self, batch: Records, lost: int = 0) -> Requests_:
+        """Take in a batch and return the requests that ended in it, in the order in which they ended.
+
+        Args:
+            batch: dtype RECORD, in the order of the ring buffer.
+            lost: events that the kernel could not write since the last batch.
+        """
+        if lost:
+            self._open["uncertain"] = True
+            self._entry_free.clear()
+        for connection in np.unique(batch["connection"][batch["kind"] == Kind.INIT]):
+            self._forget_connection(int(connection), batch)
+        told = batch[np.isin(batch["kind"], _FATES) & (batch["unique"] != 0)]
+        if not len(told):
+            return no_requests()
+        keys, inverse = np.unique(self._keys(told), return_inverse=True)
+        rows = self._rows(keys)
+        self._fill(rows, told, inverse)
+        if lost:
+            rows["uncertain"] = True
+        self._number_entries(rows)
+        ended = rows["ended_ns"] != 0
+        finished: Requests_ = rows[ended]
+        finished = finished[np.argsort(finished["ended_ns"], kind="stable")]
+        if not lost:
+            self._derive_assignment(finished)
+        self._keep(keys, rows, ended)
+        return finished
+
+    def _keys(self, told: Records) -> npt.NDArray[np.uint64]:
+        """One number a request: its unique, and above it (from bit 48) the connection's running number."""
+        numbers = np.zeros(len(told), np.uint64)
+        for connection in np.unique(told["connection"]):
+            number = self._connections.setdefault(int(connection), len(self._connections))
+            numbers[told["connection"] == connection] = number
+        return (told["unique"] & np.uint64((1 << 48) - 1)) | (numbers << np.uint64(48))
+
+    def _rows(self, keys: npt.NDArray[np.uint64]) -> Requests_:
+        rows = new_requests(len(keys))
+        if len(self._open_keys):
+            at = np.searchsorted(self._open_keys, keys).clip(max=len(self._open_keys) - 1)
+            known = self._open_keys[at] == keys
+            rows[known] = self._open[at[known]]
+        return rows
+
+    def _fill(self, rows: Requests_, told: Records, inverse: npt.NDArray[np.intp]) -> None:
+        fill = {
+            Kind.QUEUED: _fill_queued,
+            Kind.DELIVERED: _fill_delivered,
+            Kind.COMMITTED: _fill_committed,
+            Kind.ENDED: _fill_ended,
+        }
+        for kind in _FATES:
+            at = np.flatnonzero(told["kind"] == kind)
+            if len(at):
+                events, target = told[at], inverse[at]
+                for column in ("unique", "connection", "opcode", "node_id"):
+                    rows[column][target] = events[column]
+                fill[kind](rows, events, target)
+
+    def _number_entries(self, rows: Requests_) -> None:
+        fresh = np.flatnonzero((rows["entry"] != 0) & (rows["entry_index"] < 0))
+        if not len(fresh):
+            return
+        addresses, inverse = np.unique(rows["entry"][fresh], return_inverse=True)
+        first = np.full(len(addresses), -1)
+        first[inverse[::-1]] = fresh[::-1]
+        numbers = np.array([self._entry_number(rows[at]) for at in first], np.int32)
+        rows["entry_index"][fresh] = numbers[inverse]
+
+    def _entry_number(self, row: np.void) -> int:
+        known = self._entries.setdefault((int(row["connection"]), int(row["queue"])), {})
+        return known.setdefault(int(row["entry"]), len(known))
+
+    def _derive_assignment(self, finished: Requests_) -> None:
+        """Set ``assigned_ns``; see the class."""
+        at = np.flatnonzero(finished["entry"] != 0)
+        if not len(at):
+            return
+        order = at[np.argsort(finished["entry"][at], kind="stable")]
+        entries, ended = finished["entry"][order], finished["ended_ns"][order]
+        free = np.zeros(len(order), np.uint64)
+        starts = np.flatnonzero(np.r_[True, entries[1:] != entries[:-1]])
+        free[1:] = ended[:-1]
+        free[starts] = [self._entry_free.get(int(entry), 0) for entry in entries[starts]]
+        for entry, last in zip(entries[np.r_[starts[1:] - 1, len(order) - 1]].tolist(),
+                               ended[np.r_[starts[1:] - 1, len(order) - 1]].tolist(), strict=True):  # fmt: skip
+            self._entry_free[entry] = last
+        queued = finished["queued_ns"][order]
+        sure = (free != 0) & (queued != 0) & (finished["flags"][order] & (Flag.BACKGROUND | Flag.HAS_BUFFER) == 0)
+        assigned = np.where(sure, np.maximum(free, queued), 0)
+        assigned[assigned > finished["delivered_ns"][order]] = 0
+        finished["assigned_ns"][order] = assigned
+
+    def _keep(self, keys: npt.NDArray[np.uint64], rows: Requests_, ended: npt.NDArray[np.bool_]) -> None:
+        """Merge what is still under way into the table, sorted by key."""
+        untouched = ~np.isin(self._open_keys, keys, assume_unique=True)
+        all_keys = np.concatenate([self._open_keys[untouched], keys[~ended]])
+        all_rows = np.concatenate([self._open[untouched], rows[~ended]])
+        if len(all_keys) > MOST_OPEN:
+            newest = np.argsort(first_seen(all_rows))[-MOST_OPEN:]
+            self.forgotten += len(all_keys) - MOST_OPEN
+            all_keys, all_rows = all_keys[newest], all_rows[newest]
+        order = np.argsort(all_keys)
+        self._open_keys, self._open = all_keys[order], all_rows[order]
+
+    def _forget_connection(self, connection: int, batch: Records) -> None:
+        """A new INIT: the connection's number is used anew, and what was under way under it is gone."""
+        began = batch["ns"][(batch["kind"] == Kind.INIT) & (batch["connection"] == connection)].min()
+        gone = (self._open["connection"] == connection) & (self._open["ended_ns"] == 0)
+        gone &= (first_seen(self._open) < began) & (self._open["opcode"] != Opcode.INIT)
+        self._open, self._open_keys = self._open[~gone], self._open_keys[~gone]
+        for place in [place for place in self._entries if place[0] == connection]:
+            del self._entries[place]
+
+
+def first_seen(rows: Requests_) -> npt.NDArray[np.uint64]:
+    """When each request was first seen: the first of its times that is known, in nanoseconds."""
+    first: npt.NDArray[np.uint64] = rows["ended_ns"]
+    for column in ("committed_ns", "delivered_ns", "queued_ns"):
+        first = np.where(rows[column] != 0, rows[column], first)
+    return first
+
+
+def state(row: np.void) -> str:
+    """Where a request under way is, as far as its events tell."""
+    if row["uncertain"]:
+        return "unknown, events were lost"
+    if row["committed_ns"]:
+        return "in the kernel, committed"
+    if row["delivered_ns"]:
+        return "in the server"
+    return "queued"
+
+
+def _fill_queued(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
+    is_client = (events["flags"] & Flag.CURRENT_IS_CLIENT) != 0
+    rows["queued_ns"][at] = events["ns"]
+    rows["expected_queue"][at] = events["cpu"]
+    rows["flags"][at] |= events["flags"]
+    rows["client_tid"][at] = np.where(is_client, events["tid"], events["client_tid"])
+    rows["client_pid"][at] = np.where(is_client, events["pid"], 0)
+    rows["client_comm"][at[is_client]] = events["comm"][is_client]
+    rows["name"][at] = events["extra"]
+    rows["name_size"][at] = events["extra_size"]
+    rows["second"][at] = events["second"]
+    has_operation = events["header_size"] > OPERATION_OFFSET
+    if has_operation.any():
+        rows["operation"][at[has_operation]] = _part(events["header"][has_operation], OPERATION_OFFSET, 128)
+        rows["operation_size"][at[has_operation]] = events["header_size"][has_operation] - OPERATION_OFFSET
+
+
+def _fill_delivered(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
+    rows["delivered_ns"][at] = events["ns"]
+    rows["flags"][at] |= events["flags"] & ~np.uint8(Flag.CURRENT_IS_CLIENT)
+    rows["server_pid"][at] = events["pid"]
+    rows["server_tid"][at] = events["tid"]
+    rows["server_comm"][at] = events["comm"]
+    rows["transport"][at] = events["transport"]
+    _fill_place(rows, events, at)
+    unknown = (rows["client_tid"][at] == 0) & (events["client_tid"] != 0)
+    rows["client_tid"][at[unknown]] = events["client_tid"][unknown]
+    whole = (rows["operation_size"][at] == 0) & ((events["flags"] & Flag.HEADER_FROM_SERVER) != 0)
+    if whole.any():
+        rows["operation"][at[whole]] = _part(events["header"][whole], OPERATION_OFFSET, 128)
+        rows["operation_size"][at[whole]] = 128
+
+
+def _fill_place(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
+    """Where in the ring the request is: what DELIVERED and COMMITTED both tell."""
+    known = events["entry"] != 0
+    at, events = at[known], events[known]
+    for column in ("entry", "payload", "queue", "commit_id", "pool_offset"):
+        rows[column][at] = events[column]
+    has_buffer = (events["flags"] & Flag.HAS_BUFFER) != 0
+    rows["buffer_id"][at[has_buffer]] = events["buffer_id"][has_buffer]
+
+
+def _fill_committed(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
+    rows["committed_ns"][at] = events["ns"]
+    rows["transport"][at] = events["transport"]
+    for column in ("pid", "tid", "comm"):
+        rows[f"server_{column}"][at] = events[column]
+    _fill_place(rows, events, at)
+    whole = (events["flags"] & Flag.HEADER_FROM_SERVER) != 0
+    sizes = _part(events["header"][whole], _PAYLOAD_SIZE_OFFSET, 4).view("<i4")
+    rows["reply_size"][at[whole]] = sizes
+
+
+def _fill_ended(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
+    rows["ended_ns"][at] = events["ns"]
+    rows["error"][at] = events["error"]
+    rows["transport"][at] = events["transport"]
+    has_queue = events["queue"] != NO_QUEUE
+    rows["queue"][at[has_queue]] = events["queue"][has_queue]
+    unknown = (rows["client_tid"][at] == 0) & (events["client_tid"] != 0)
+    rows["client_tid"][at[unknown]] = events["client_tid"][unknown]
+    # Of a request by /dev/fuse, whoever ends it is the server that writes the reply, unless it was given up.
+    replied = (events["transport"] == Transport.DEV) & ~np.isin(events["error"], _GIVEN_UP)
+    for column in ("pid", "tid", "comm"):
+        rows[f"server_{column}"][at[replied]] = events[column][replied]
+    answered = replied & (events["error"] == 0) & (events["length"] >= 16)
+    rows["reply_size"][at[answered]] = events["length"][answered] - 16
+    _fill_moved(rows, events, at)
+
+
+def _fill_moved(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
+    fine = events["error"] == 0
+    brought = fine & np.isin(events["opcode"], _BRINGERS)
+    rows["moved"][at[brought]] = rows["reply_size"][at[brought]]
+    wrote = fine & np.isin(events["opcode"], _WRITERS) & (events["header_size"] >= OPERATION_OFFSET + 4)
+    rows["moved"][at[wrote]] = _part(events["header"][wrote], OPERATION_OFFSET, 4).view("<u4")
+
+
+_BRINGERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)
+_WRITERS: Final = (Opcode.WRITE, Opcode.COPY_FILE_RANGE)  # their reply is a fuse_write_out: u32 size first
+_GIVEN_UP: Final = (-4, -103, -107)  # EINTR, ECONNABORTED, ENOTCONN
+
+
+def _part(header: npt.NDArray[np.void], offset: int, size: int) -> npt.NDArray[np.void]:
+    """Bytes ``offset`` to ``offset + size`` of every header."""
+    whole = np.ascontiguousarray(header).view(np.uint8).reshape(len(header), header.dtype.itemsize)
+    return np.ascontiguousarray(whole[:, offset : offset + size]).view(f"V{size}")[:, 0]
+
+
+assert RECORD["extra"].itemsize == REQUEST["name"].itemsize

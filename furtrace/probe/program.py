@@ -1,0 +1,204 @@
+"""The BPF programs: put together for the running kernel, compiled, attached, and read."""
+
+import contextlib
+import ctypes
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+from furtrace.probe import bcc
+from furtrace.probe.btf import KernelTypes, libbpf, running_kernel
+from furtrace.probe.errors import ProbeError
+from furtrace.probe.filters import Filters
+from furtrace.probe.kallsyms import fuse_functions
+from furtrace.probe.ring import Ring
+
+RING_PAGES: Final = 16384
+"""Size of the ring buffer: 64 MiB, 104 000 records, a second of the busiest traffic that was measured."""
+
+STRUCTS: Final = [
+    "fuse_req",
+    "fuse_args",
+    "fuse_iqueue_ops",
+    "fuse_mount",
+    "fuse_chan",
+    "fuse_conn",
+    "fuse_dev",
+    "fuse_ring",
+    "fuse_ring_queue",
+    "fuse_ring_ent",
+    "fuse_bufpool",
+    "fuse_uring_req_header",
+    "fuse_uring_ent_in_out",
+    "fuse_uring_cmd_req",
+    "io_kiocb",
+    "io_ring_ctx",
+    "io_uring_cmd",
+    "io_uring_sqe",
+    "io_uring_cqe",
+    "io_rsrc_node",
+    "file",
+    "file_operations",
+    "task_struct",
+    "files_struct",
+    "fdtable",
+    "seq_file",
+    "bpf_iter_meta",
+    "bpf_iter__task_file",
+]
+ENUMS: Final = ("fuse_req_flag", "io_uring_op")
+
+_TRACING, _ITERATOR = 26, 28  # BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER (include/uapi/linux/bpf.h)
+_ALL, _LISTED, _ALL_BUT_LISTED = 0, 1, 2
+
+
+def sources() -> Path:
+    """The folder with the BPF programs: inside the installed package, or beside it in a source tree."""
+    package = Path(str(resources.files("furtrace")))
+    inside = package / "probes"
+    return inside if inside.is_dir() else package.parent / "probes"
+
+
+def _settings(types: KernelTypes, filters: Filters) -> str:
+    functions = fuse_functions()
+
+    def address(name: str) -> str:
+        return f"{functions.get(name, 0):#x}ULL"
+
+    return (
+        f"#define FT_SELF {os.getpid()}\n"
+        f"#define FT_RING_PAGES {RING_PAGES}\n"
+        f"#define FT_DEV_READ {address('fuse_dev_read')}\n"
+        f"#define FT_SEND_DEV {address('fuse_dev_queue_req')}\n"
+        f"#define FT_SEND_URING {address('fuse_uring_queue_fuse_req')}\n"
+        f"#define FT_HAS_URING {int(bool(types.members('fuse_ring_ent')))}\n"
+        + ("#define FT_HAVE_REQUEST_SENT 1\n" if types.has_tracepoint("fuse_request_sent") else "")
+        + filters.defines()
+    )
+
+
+def _kernel_header(types: KernelTypes) -> str:
+    return (
+        "#pragma once\n#include <linux/types.h>\n"
+        + types.definitions(STRUCTS, ENUMS)
+        + types.feature_macros(STRUCTS, ENUMS)
+    )
+
+
+@contextlib.contextmanager
+def _stderr_kept() -> Iterator[list[str]]:
+    """What clang and libbpf write to descriptor 2 goes into the list: they do so on success too."""
+    said: list[str] = []
+    keep = os.dup(2)
+    with tempfile.TemporaryFile("w+", errors="replace") as sink:
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield said
+        finally:
+            os.dup2(keep, 2)
+            os.close(keep)
+            sink.seek(0)
+            said.extend(sink.read().splitlines())
+
+
+def compile_program(names: Iterable[str], filters: Filters) -> Any:
+    """Compile the named programs of :func:`sources` as one and attach its tracepoints; return bcc's ``BPF``.
+
+    Raises:
+        ProbeError: no privilege, no BTF, no bcc, or the kernel does not take the program.
+    """
+    module, types = bcc.load(), running_kernel()
+    text = '#include "kernel_types.h"\n' + _settings(types, filters)
+    for name in ("record.h", "common.h", *names):
+        text += f'#line 1 "{name}"\n' + (sources() / name).read_text()
+    said: list[str] = []
+    try:
+        with bcc.kernel_tree({"kernel_types.h": _kernel_header(types)}), _stderr_kept() as said:
+            return module.BPF(text=text)
+    except Exception as error:  # bcc raises plain Exception for whatever goes wrong
+        if isinstance(error, ProbeError):
+            raise
+        reason = next((line for line in said if "error" in line.lower()), str(error))
+        raise ProbeError(f"The probes do not fit this kernel: {reason.strip()}") from error
+
+
+def run_iterator(bpf: Any, function: str) -> bytes:
+    """Run a BPF iterator of a compiled program once and return all that it wrote.
+
+    bcc's Python has no call to attach an iterator; libbpf's are used.
+
+    Raises:
+        ProbeError: the kernel refuses it.
+    """
+    lib = libbpf()
+    try:
+        with _stderr_kept():
+            program = bpf.load_func(function, _TRACING)
+    except Exception as error:
+        raise ProbeError(f"The kernel refuses the BPF iterator {function}: {error}") from error
+    link = lib.bpf_link_create(program.fd, 0, _ITERATOR, None)
+    iterator = lib.bpf_iter_create(link) if link >= 0 else -1
+    if iterator < 0:
+        raise ProbeError(f"The kernel refuses the BPF iterator {function}: {os.strerror(ctypes.get_errno())}.")
+    try:
+        return b"".join(iter(lambda: os.read(iterator, 1 << 16), b""))
+    finally:
+        os.close(iterator)
+        os.close(link)
+
+
+class Program:
+    """The probes of the tracepoint vantage, attached, but silent until :meth:`arm`.
+
+    Raises:
+        ProbeError: as :func:`compile_program`.
+    """
+
+    def __init__(self, filters: Filters) -> None:
+        self._bpf = compile_program(("tracepoint.c", "connections.c"), filters)
+        self.ring = Ring(self._bpf["events"].map_fd, RING_PAGES)
+        self._which = _ALL
+        self._lost_before = 0
+
+    @property
+    def bpf(self) -> Any:
+        """Bcc's object, for the iterator that is part of the program."""
+        return self._bpf
+
+    def arm(self) -> None:
+        """Begin to write events, in all probes at once."""
+        self._set(armed=1)
+
+    def _set(self, armed: int) -> None:
+        table = self._bpf["settings"]
+        table[ctypes.c_int(0)] = table.Leaf(armed, self._which)
+
+    def show_connections(self, numbers: Iterable[int], *, all_but: bool = False) -> None:
+        """Show only these connections, or with ``all_but`` all others; at once, also while events come."""
+        table = self._bpf["connections"]
+        wanted = set(numbers)
+        for number in wanted:
+            table[ctypes.c_uint32(number)] = ctypes.c_uint8(1)
+        self._which = _ALL_BUT_LISTED if all_but else _LISTED
+        current = self._bpf["settings"][ctypes.c_int(0)]
+        self._set(armed=current.armed)
+        for key in [key for key in table.keys() if key.value not in wanted]:  # noqa: SIM118 - bcc's table is no dict
+            del table[key]
+
+    def lost(self) -> int:
+        """Events that found no room in the ring since the last call, summed over the CPUs."""
+        total = sum(int(count) for count in self._bpf["lost"][ctypes.c_int(0)])
+        lost, self._lost_before = total - self._lost_before, total
+        return lost
+
+    def lost_by_cpu(self) -> list[int]:
+        """Events that found no room in the ring, since the start, by CPU."""
+        return [int(count) for count in self._bpf["lost"][ctypes.c_int(0)]]
+
+    def close(self) -> None:
+        """Detach the probes and free the maps."""
+        self.ring.close()
+        self._bpf.cleanup()

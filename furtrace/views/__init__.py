@@ -1,0 +1,1 @@
+"""Tables, lines and screens for the terminal. Reads the model; knows nothing of probes."""

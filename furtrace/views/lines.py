@@ -1,0 +1,199 @@
+"""Lines for a log: one a request as strace would, or one an event.
+
+A line is made for each of tens of thousands of requests a second, so columns are taken out of the arrays as lists once
+a batch, and what most requests do not have costs them nothing.
+"""
+
+import time
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from furtrace.model.operations import phase_ns
+from furtrace.model.requests import Requests, Requests_, first_seen, state
+from furtrace.trace.info import TraceInfo
+from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport, names
+from furtrace.views.names import comm, quoted
+from furtrace.views.setup import describe_command, describe_init
+from furtrace.wire.dialect import Dialect
+from furtrace.wire.errnos import errno_name
+from furtrace.wire.opcodes import Opcode, command_name, opcode_name
+
+_COMMANDS: Final = (Kind.REGISTER, Kind.ADD_QUEUE, Kind.ADD_BUFPOOL)
+_NOTED: Final = (Kind.INIT, *_COMMANDS, Kind.REFUSED, Kind.STOPPED)
+
+
+class Clock:
+    """CLOCK_MONOTONIC nanoseconds to local wall-clock time with microseconds."""
+
+    def __init__(self, realtime_offset_ns: int) -> None:
+        self._offset = realtime_offset_ns
+        self._second = -1
+        self._text = ""
+
+    def __call__(self, ns: int) -> str:
+        """The time of day, as in ``14:55:01.123456``."""
+        second, rest = divmod(ns + self._offset, 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%H:%M:%S.", time.localtime(second))
+        return f"{self._text}{rest // 1000:06d}"
+
+
+def place(connection: int, queue: int, entry: int | None, transport: int) -> str:
+    """Where a request or command is: ``39:1.3`` is connection 39, queue 1, entry 3; ``39:dev`` is /dev/fuse."""
+    if transport == Transport.DEV:
+        return f"{connection}:dev"
+    at = "?" if queue == NO_QUEUE else str(queue)
+    return f"{connection}:{at}" + (f".{entry}" if entry is not None and entry >= 0 else "")
+
+
+def _arguments(rows: Requests_) -> list[str]:
+    """What each operation is about: ``5, 4096@65536`` for data, ``1, "name"`` for names, else the node id."""
+    arguments = [str(node) for node in rows["node_id"].tolist()]
+    data = np.flatnonzero(np.isin(rows["opcode"], (Opcode.READ, Opcode.WRITE)) & (rows["operation_size"] >= 20))
+    if len(data):
+        # fuse_read_in and fuse_write_in both begin: u64 fh, u64 offset, u32 size
+        heads = np.ascontiguousarray(rows["operation"][data]).view(np.uint8).reshape(len(data), 128)
+        offsets = np.ascontiguousarray(heads[:, 8:16]).view("<u8")[:, 0].tolist()
+        sizes = np.ascontiguousarray(heads[:, 16:20]).view("<u4")[:, 0].tolist()
+        for at, offset, size in zip(data.tolist(), offsets, sizes, strict=True):
+            arguments[at] += f", {size}@{offset}"
+    for at in np.flatnonzero(rows["name_size"]).tolist():
+        row = rows[at]
+        cut = bool(row["flags"] & Flag.NAME_CUT)
+        found = names(row["name"].tobytes(), int(row["name_size"]), int(row["second"]))
+        arguments[at] = ", ".join([arguments[at], *(quoted(name, cut=cut) for name in found)])
+    return arguments
+
+
+def _results(rows: Requests_) -> list[str]:
+    errors, moved = rows["error"].tolist(), rows["moved"].tolist()
+    return [
+        f"-{errno_name(error)}" if error else str(size) if size >= 0 else "0"
+        for error, size in zip(errors, moved, strict=True)
+    ]
+
+
+def _microseconds(rows: Requests_, phase: str) -> list[str]:
+    return [f"{ns / 1000:.1f}" if ns >= 0 else "?" for ns in phase_ns(rows, phase).tolist()]
+
+
+def _clients(rows: Requests_) -> list[str]:
+    known: dict[bytes, str] = {}
+    shown = []
+    comms = rows["client_comm"].tolist()
+    for name, pid, tid in zip(comms, rows["client_pid"].tolist(), rows["client_tid"].tolist(), strict=True):
+        if name not in known:
+            known[name] = comm(name) or "?"
+        shown.append(f"{known[name]}[{pid or tid or '?'}]")
+    return shown
+
+
+def _places(rows: Requests_) -> list[str]:
+    columns = (rows[column].tolist() for column in ("connection", "queue", "entry_index", "transport"))
+    return [place(*row) for row in zip(*columns, strict=True)]
+
+
+class RequestLines:
+    """One line a request: time it began, place, client, operation, result, and how long each phase took.
+
+    Durations are in microseconds. ``?`` stands for what is not known.
+    """
+
+    def __init__(self, info: TraceInfo) -> None:
+        self._clock = Clock(info.realtime_offset_ns)
+        self._dialect = Dialect(info.dialect)
+
+    def ended(self, rows: Requests_) -> Iterator[str]:
+        """Lines of requests that ended."""
+        columns = (
+            map(self._clock, first_seen(rows).tolist()),
+            _places(rows),
+            _clients(rows),
+            map(opcode_name, rows["opcode"].tolist()),
+            _arguments(rows),
+            _results(rows),
+            _microseconds(rows, "total"),
+            _microseconds(rows, "wait"),
+            _microseconds(rows, "server"),
+            _microseconds(rows, "commit"),
+        )
+        for line in zip(*columns, strict=True):
+            yield "%s %s %s %s(%s) = %s <%sus: wait %s, server %s, commit %s>" % line  # noqa: UP031 - the fastest way
+
+    def unfinished(self, rows: Requests_, now_ns: int) -> Iterator[str]:
+        """Lines of requests that are still under way at ``now_ns``."""
+        columns = zip(
+            first_seen(rows).tolist(),
+            _places(rows),
+            _clients(rows),
+            rows["opcode"].tolist(),
+            _arguments(rows),
+            strict=True,
+        )
+        for row, (begun, where, client, opcode, arguments) in zip(rows, columns, strict=True):
+            age = f"{(now_ns - begun) / 1000:.1f}us"
+            yield (
+                f"{self._clock(begun)} {where} {client} {opcode_name(opcode)}({arguments}) "
+                f"<unfinished: {state(row)}, {age}>"
+            )
+
+    def noted(self, batch: Records) -> Iterator[str]:
+        """Lines of the events that belong to no request: set-up, and commands that the kernel refused."""
+        for event in batch[np.isin(batch["kind"], _NOTED)]:
+            yield event_line(event, self._clock, self._dialect, None)
+
+
+def event_line(event: np.void, clock: Clock, dialect: Dialect, entry: int | None) -> str:
+    """One line for one event: time, place, its name, and what it carried."""
+    kind = Kind(event["kind"])
+    where = place(int(event["connection"]), int(event["queue"]), entry, int(event["transport"]))
+    words = [clock(int(event["ns"])), where, kind.name]
+    if kind is Kind.INIT:
+        words.append(describe_init(event["extra"].tobytes()[: int(event["extra_size"])], int(event["error"])))
+    elif kind in _COMMANDS:
+        words.append(describe_command(event, dialect))
+    elif kind in (Kind.REFUSED, Kind.STOPPED):
+        command = command_name(int(event["command_op"]))
+        about = f" commit_id={event['commit_id']}" if event["commit_id"] else ""
+        words.append(f"{command}{about} = -{errno_name(int(event['error']))}")
+    else:
+        words.append(_request_event(event, kind))
+    words.append(f"{comm(event['comm'].tobytes()) or '?'}[{event['tid']}]")
+    if event["flags"] & Flag.CQE_OVERFLOW:
+        words.append("(the completion queue overflowed)")
+    return " ".join(words)
+
+
+def _request_event(event: np.void, kind: Kind) -> str:
+    opcode = opcode_name(int(event["opcode"])) if event["unique"] else "?"
+    about = [str(event["node_id"])]
+    if kind is Kind.QUEUED:
+        found = names(event["extra"].tobytes(), int(event["extra_size"]), int(event["second"]))
+        about += [quoted(name, cut=bool(event["flags"] & Flag.NAME_CUT)) for name in found]
+    text = f"unique={event['unique']} {opcode}({', '.join(about)})"
+    if kind in (Kind.DELIVERED, Kind.COMMITTED) and event["transport"] == Transport.URING:
+        text += f" commit_id={event['commit_id']}"
+        if event["header_size"]:
+            text += f" payload_sz={int.from_bytes(event['header'].tobytes()[272:276], 'little')}"
+    if kind in (Kind.COMMITTED, Kind.ENDED) and event["flags"] & Flag.HAS_ERROR:
+        error = int(event["error"])
+        text += f" error={f'-{errno_name(error)}' if error < 0 else error}"
+    return text
+
+
+class EventLines:
+    """One line an event."""
+
+    def __init__(self, info: TraceInfo, requests: Requests) -> None:
+        self._clock = Clock(info.realtime_offset_ns)
+        self._dialect = Dialect(info.dialect)
+        self._requests = requests
+
+    def lines(self, batch: Records) -> Iterator[str]:
+        """Lines of a batch that the model has taken in already."""
+        for event in batch:
+            place_ = int(event["connection"]), int(event["queue"]), int(event["entry"])
+            yield event_line(event, self._clock, self._dialect, self._requests.entry_index(*place_))

@@ -1,0 +1,32 @@
+"""Durations, counts and times as a reader wants them."""
+
+import time
+
+_SCALE = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns"))
+
+
+def duration(nanoseconds: float | None, unknown: str = "-") -> str:
+    """A duration with three significant digits and its unit (``45.1us``); ``unknown`` for None or a negative one."""
+    if nanoseconds is None or nanoseconds < 0:
+        return unknown
+    for scale, unit in _SCALE:
+        if nanoseconds >= scale * 0.9995:
+            value = nanoseconds / scale
+            digits = 0 if value >= 99.95 or scale == 1 else 1 if value >= 9.995 else 2
+            return f"{value:.{digits}f}{unit}"
+    return "0ns"
+
+
+def count(number: float) -> str:
+    """A count with at most three significant digits above a thousand (``23.6k``, ``1.2M``)."""
+    for scale, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= scale:
+            value = number / scale
+            return f"{value:.0f}{unit}" if value >= 99.5 else f"{value:.1f}{unit}"
+    return f"{number:.0f}"
+
+
+def clock(realtime_ns: int) -> str:
+    """Local wall-clock time with microseconds (``14:55:01.123456``)."""
+    seconds, rest = divmod(realtime_ns, 1_000_000_000)
+    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1000:06d}"
