@@ -502,7 +502,12 @@ RAW_TRACEPOINT_PROBE(io_uring_submit_req) {
 	command.command = (u64)req;
 	key.ring = (u64)ring;
 	READ(key.user_data, req->cqe.user_data);
-	commands.update(&key, &command);
+	/* Written in place where there is one: an update of an LRU map takes a new node and frees the old one. */
+	struct ft_command *before = commands.lookup(&key);
+	if (before)
+		*before = command;
+	else
+		commands.update(&key, &command);
 
 	u8 kind = ft_command_kind(command.op);
 	if (!kind)

@@ -64,7 +64,9 @@ class TraceLoop:
     def _step(self, output: Output) -> bool:
         batch, lost = self.trace.read()
         finished = self.conversation.feed(batch, lost)
-        return output.batch(batch, finished)
+        more = output.batch(batch, finished)
+        self.trace.release()
+        return more
 
     def _due(self, stopping: Stopping) -> bool:
         over = self.limits.seconds is not None and self.elapsed_ns() >= self.limits.seconds * 1e9

@@ -1,12 +1,16 @@
 """Queues of a ring: where their entries are, and how many requests wait."""
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from furtrace.model.requests import Requests_
 from furtrace.trace.record import Kind, Records
+
+_SETUPS: Final = (Kind.INIT, Kind.REGISTER, Kind.REFUSED)
+_U32 = npt.NDArray[np.uint32]
 
 
 @dataclass
@@ -55,19 +59,22 @@ class Queues:
             entries: how many entries are known, by connection and queue.
         """
         self._setups(batch)
-        delivered = batch[(batch["kind"] == Kind.DELIVERED) & (batch["entry"] != 0)]
-        for place, count in _count(delivered["connection"], delivered["queue"]).items():
+        kinds, connections, queues = (np.ascontiguousarray(batch[name]) for name in ("kind", "connection", "queue"))
+        delivered = (kinds == Kind.DELIVERED) & (batch["entry"] != 0)
+        for place, count in _count(connections[delivered], queues[delivered]).items():
             self._queue(place).delivered += count
         for place, count in entries.items():
             self._queue(place).entries = count
-        self._depths(batch)
+        came = kinds == Kind.QUEUED
+        where = np.where(came, batch["cpu"].astype(np.uint32), queues)
+        self._depths(connections, where, came.astype(np.int64) - delivered)
         self._states(under_way)
 
     def _queue(self, place: tuple[int, int]) -> Queue:
         return self._queues.setdefault(place, Queue(*place))
 
     def _setups(self, batch: Records) -> None:
-        for event in batch[np.isin(batch["kind"], (Kind.INIT, Kind.REGISTER, Kind.REFUSED))]:
+        for event in batch[np.isin(batch["kind"], _SETUPS)]:
             connection, queue = int(event["connection"]), int(event["queue"])
             if event["kind"] == Kind.INIT:
                 for place in [place for place in self._queues if place[0] == connection]:
@@ -77,17 +84,11 @@ class Queues:
             elif event["command_op"] == 1 and (connection, queue) in self._queues:
                 self._queue((connection, queue)).registered -= 1
 
-    def _depths(self, batch: Records) -> None:
-        """Deepest backlog within the batch: the running sum of requests that came and requests that were delivered."""
-        for connection in {connection for connection, _ in self._queues}:
-            mine = batch[batch["connection"] == connection]
-            came, went = mine["kind"] == Kind.QUEUED, (mine["kind"] == Kind.DELIVERED) & (mine["entry"] != 0)
-            place = np.where(came, mine["cpu"].astype(np.uint32), mine["queue"])
-            for key, queue in self._queues.items():
-                if key[0] == connection:
-                    here = place == key[1]
-                    depth = queue.backlog + np.cumsum((came & here).astype(np.int64) - (went & here))
-                    queue.deepest = max(queue.deepest, int(depth.max(initial=0)))
+    def _depths(self, connections: _U32, queues: _U32, change: npt.NDArray[np.int64]) -> None:
+        """Deepest backlog within the batch: the running sum of requests that came (1) and were delivered (-1)."""
+        for (connection, number), queue in self._queues.items():
+            depth = queue.backlog + np.cumsum(change[(connections == connection) & (queues == number)])
+            queue.deepest = max(queue.deepest, int(depth.max(initial=0)))
 
     def _states(self, under_way: Requests_) -> None:
         sure = under_way[~under_way["uncertain"]]
@@ -104,7 +105,7 @@ class Queues:
             queue.deepest = max(queue.deepest, queue.backlog)
 
 
-def _count(connections: npt.NDArray[np.uint32], queues: npt.NDArray[np.uint32]) -> dict[tuple[int, int], int]:
+def _count(connections: _U32, queues: _U32) -> dict[tuple[int, int], int]:
     """How often each pair of connection and queue occurs."""
     pairs = connections.astype(np.uint64) << np.uint64(32) | queues
     places, counts = np.unique(pairs, return_counts=True)

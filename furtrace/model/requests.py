@@ -5,7 +5,7 @@ seen of it and is finished by ENDED. What was not seen stays 0 in the row, and 0
 begun late, an event may have been lost, or this kernel does not show it.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -64,6 +64,26 @@ operation's header as the kernel made it (``fuse_write_in`` and the like). ``nam
 
 Requests_ = npt.NDArray[np.void]
 """Rows of :data:`REQUEST`."""
+
+Places = npt.NDArray[np.intp]
+"""Indices into an array."""
+
+
+class Events:
+    """Some records of a batch: a column is gathered when it is asked for, the rest of the records is not touched."""
+
+    def __init__(self, batch: Records, at: Places) -> None:
+        self._batch = batch
+        self._at = at
+
+    def __getitem__(self, column: str) -> npt.NDArray[Any]:
+        values: npt.NDArray[Any] = self._batch[column][self._at]
+        return values
+
+    def only(self, chosen: npt.NDArray[np.bool_]) -> "Events":
+        """Those of them that are chosen."""
+        return Events(self._batch, self._at[chosen])
+
 
 MOST_OPEN: Final = 100_000
 """Requests under way that are remembered; past that the oldest are forgotten (a client that was killed while its
@@ -129,14 +149,19 @@ class Requests:
         if lost:
             self._open["uncertain"] = True
             self._entry_free.clear()
-        for connection in np.unique(batch["connection"][batch["kind"] == Kind.INIT]):
-            self._forget_connection(int(connection), batch)
-        told = batch[np.isin(batch["kind"], _FATES) & (batch["unique"] != 0)]
+        kinds = np.ascontiguousarray(batch["kind"])
+        if (kinds == Kind.INIT).any():
+            for connection in np.unique(batch["connection"][kinds == Kind.INIT]):
+                self._forget_connection(int(connection), batch)
+        named = batch["unique"] != 0
+        # Where each kind's events are in the batch; the records themselves, 632 bytes each, are never copied.
+        places = {kind: np.flatnonzero((kinds == kind) & named) for kind in _FATES}
+        told = np.concatenate(list(places.values()))
         if not len(told):
             return no_requests()
-        keys, inverse = np.unique(self._keys(told), return_inverse=True)
+        keys, inverse = np.unique(self._keys(batch, told), return_inverse=True)
         rows = self._rows(keys)
-        self._fill(rows, told, inverse)
+        self._fill(rows, batch, places, inverse)
         if lost:
             rows["uncertain"] = True
         self._number_entries(rows)
@@ -148,13 +173,14 @@ class Requests:
         self._keep(keys, rows, ended)
         return finished
 
-    def _keys(self, told: Records) -> npt.NDArray[np.uint64]:
+    def _keys(self, batch: Records, told: Places) -> npt.NDArray[np.uint64]:
         """One number a request: its unique, and above it (from bit 48) the connection's running number."""
+        connections = batch["connection"][told]
         numbers = np.zeros(len(told), np.uint64)
-        for connection in np.unique(told["connection"]):
+        for connection in np.unique(connections):
             number = self._connections.setdefault(int(connection), len(self._connections))
-            numbers[told["connection"] == connection] = number
-        return (told["unique"] & np.uint64((1 << 48) - 1)) | (numbers << np.uint64(48))
+            numbers[connections == connection] = number
+        return (batch["unique"][told] & np.uint64((1 << 48) - 1)) | (numbers << np.uint64(48))
 
     def _rows(self, keys: npt.NDArray[np.uint64]) -> Requests_:
         rows = new_requests(len(keys))
@@ -164,17 +190,19 @@ class Requests:
             rows[known] = self._open[at[known]]
         return rows
 
-    def _fill(self, rows: Requests_, told: Records, inverse: npt.NDArray[np.intp]) -> None:
+    def _fill(self, rows: Requests_, batch: Records, places: dict[Kind, Places], inverse: Places) -> None:
         fill = {
             Kind.QUEUED: _fill_queued,
             Kind.DELIVERED: _fill_delivered,
             Kind.COMMITTED: _fill_committed,
             Kind.ENDED: _fill_ended,
         }
-        for kind in _FATES:
-            at = np.flatnonzero(told["kind"] == kind)
-            if len(at):
-                events, target = told[at], inverse[at]
+        start = 0
+        for kind, source in places.items():
+            target = inverse[start : start + len(source)]
+            start += len(source)
+            if len(source):
+                events = Events(batch, source)
                 for column in ("unique", "connection", "opcode", "node_id"):
                     rows[column][target] = events[column]
                 fill[kind](rows, events, target)
@@ -254,83 +282,104 @@ def state(row: np.void) -> str:
     return "queued"
 
 
-def _fill_queued(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
-    is_client = (events["flags"] & Flag.CURRENT_IS_CLIENT) != 0
+def _fill_queued(rows: Requests_, events: Events, at: Places) -> None:
+    flags, sizes = events["flags"], events["header_size"]
+    is_client = (flags & Flag.CURRENT_IS_CLIENT) != 0
     rows["queued_ns"][at] = events["ns"]
     rows["expected_queue"][at] = events["cpu"]
-    rows["flags"][at] |= events["flags"]
+    rows["flags"][at] |= flags
     rows["client_tid"][at] = np.where(is_client, events["tid"], events["client_tid"])
     rows["client_pid"][at] = np.where(is_client, events["pid"], 0)
-    rows["client_comm"][at[is_client]] = events["comm"][is_client]
-    rows["name"][at] = events["extra"]
-    rows["name_size"][at] = events["extra_size"]
-    rows["second"][at] = events["second"]
-    has_operation = events["header_size"] > OPERATION_OFFSET
+    rows["client_comm"][at[is_client]] = events.only(is_client)["comm"]
+    name_sizes = events["extra_size"]
+    has_name = name_sizes != 0
+    if has_name.any():
+        named = events.only(has_name)
+        rows["name"][at[has_name]] = named["extra"]
+        rows["name_size"][at] = name_sizes
+        rows["second"][at] = events["second"]
+    has_operation = sizes > OPERATION_OFFSET
     if has_operation.any():
-        rows["operation"][at[has_operation]] = _part(events["header"][has_operation], OPERATION_OFFSET, 128)
-        rows["operation_size"][at[has_operation]] = events["header_size"][has_operation] - OPERATION_OFFSET
+        rows["operation"][at[has_operation]] = _part(events.only(has_operation)["header"], OPERATION_OFFSET, 128)
+        rows["operation_size"][at[has_operation]] = sizes[has_operation] - OPERATION_OFFSET
 
 
-def _fill_delivered(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
+def _fill_delivered(rows: Requests_, events: Events, at: Places) -> None:
     rows["delivered_ns"][at] = events["ns"]
-    rows["flags"][at] |= events["flags"] & ~np.uint8(Flag.CURRENT_IS_CLIENT)
+    flags = events["flags"]
+    rows["flags"][at] |= flags & ~np.uint8(Flag.CURRENT_IS_CLIENT)
     rows["server_pid"][at] = events["pid"]
     rows["server_tid"][at] = events["tid"]
     rows["server_comm"][at] = events["comm"]
     rows["transport"][at] = events["transport"]
     _fill_place(rows, events, at)
-    unknown = (rows["client_tid"][at] == 0) & (events["client_tid"] != 0)
-    rows["client_tid"][at[unknown]] = events["client_tid"][unknown]
-    whole = (rows["operation_size"][at] == 0) & ((events["flags"] & Flag.HEADER_FROM_SERVER) != 0)
+    _fill_client(rows, events, at)
+    whole = (rows["operation_size"][at] == 0) & ((flags & Flag.HEADER_FROM_SERVER) != 0)
+    whole &= rows["queued_ns"][at] == 0
     if whole.any():
-        rows["operation"][at[whole]] = _part(events["header"][whole], OPERATION_OFFSET, 128)
+        rows["operation"][at[whole]] = _part(events.only(whole)["header"], OPERATION_OFFSET, 128)
         rows["operation_size"][at[whole]] = 128
 
 
-def _fill_place(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
+def _fill_client(rows: Requests_, events: Events, at: Places) -> None:
+    """The client's thread, where QUEUED was not seen, from the request's header."""
+    unknown = rows["client_tid"][at] == 0
+    if unknown.any():
+        rows["client_tid"][at[unknown]] = events.only(unknown)["client_tid"]
+
+
+def _fill_place(rows: Requests_, events: Events, at: Places) -> None:
     """Where in the ring the request is: what DELIVERED and COMMITTED both tell."""
     known = events["entry"] != 0
-    at, events = at[known], events[known]
+    at, events = at[known], events.only(known)
     for column in ("entry", "payload", "queue", "commit_id", "pool_offset"):
         rows[column][at] = events[column]
     has_buffer = (events["flags"] & Flag.HAS_BUFFER) != 0
-    rows["buffer_id"][at[has_buffer]] = events["buffer_id"][has_buffer]
+    rows["buffer_id"][at[has_buffer]] = events.only(has_buffer)["buffer_id"]
 
 
-def _fill_committed(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
+def _fill_committed(rows: Requests_, events: Events, at: Places) -> None:
     rows["committed_ns"][at] = events["ns"]
     rows["transport"][at] = events["transport"]
     for column in ("pid", "tid", "comm"):
         rows[f"server_{column}"][at] = events[column]
     _fill_place(rows, events, at)
     whole = (events["flags"] & Flag.HEADER_FROM_SERVER) != 0
-    sizes = _part(events["header"][whole], _PAYLOAD_SIZE_OFFSET, 4).view("<i4")
-    rows["reply_size"][at[whole]] = sizes
+    headers = events.only(whole)["header"]
+    rows["reply_size"][at[whole]] = _part(headers, _PAYLOAD_SIZE_OFFSET, 4).view("<i4")
 
 
-def _fill_ended(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
+def _fill_ended(rows: Requests_, events: Events, at: Places) -> None:
     rows["ended_ns"][at] = events["ns"]
-    rows["error"][at] = events["error"]
-    rows["transport"][at] = events["transport"]
-    has_queue = events["queue"] != NO_QUEUE
-    rows["queue"][at[has_queue]] = events["queue"][has_queue]
-    unknown = (rows["client_tid"][at] == 0) & (events["client_tid"] != 0)
-    rows["client_tid"][at[unknown]] = events["client_tid"][unknown]
+    errors, transports, queues = events["error"], events["transport"], events["queue"]
+    rows["error"][at] = errors
+    rows["transport"][at] = transports
+    has_queue = queues != NO_QUEUE
+    rows["queue"][at[has_queue]] = queues[has_queue]
+    _fill_client(rows, events, at)
     # Of a request by /dev/fuse, whoever ends it is the server that writes the reply, unless it was given up.
-    replied = (events["transport"] == Transport.DEV) & ~np.isin(events["error"], _GIVEN_UP)
+    replied = (transports == Transport.DEV) & ~np.isin(errors, _GIVEN_UP)
+    if replied.any():
+        _fill_dev_reply(rows, events.only(replied), at[replied])
+    fine = errors == 0
+    _fill_moved(rows, events.only(fine), at[fine])
+
+
+def _fill_dev_reply(rows: Requests_, events: Events, at: Places) -> None:
     for column in ("pid", "tid", "comm"):
-        rows[f"server_{column}"][at[replied]] = events[column][replied]
-    answered = replied & (events["error"] == 0) & (events["length"] >= 16)
-    rows["reply_size"][at[answered]] = events["length"][answered] - 16
-    _fill_moved(rows, events, at)
+        rows[f"server_{column}"][at] = events[column]
+    lengths = events["length"]
+    answered = (events["error"] == 0) & (lengths >= 16)
+    rows["reply_size"][at[answered]] = lengths[answered] - 16
 
 
-def _fill_moved(rows: Requests_, events: Records, at: npt.NDArray[np.intp]) -> None:
-    fine = events["error"] == 0
-    brought = fine & np.isin(events["opcode"], _BRINGERS)
-    rows["moved"][at[brought]] = rows["reply_size"][at[brought]]
-    wrote = fine & np.isin(events["opcode"], _WRITERS) & (events["header_size"] >= OPERATION_OFFSET + 4)
-    rows["moved"][at[wrote]] = _part(events["header"][wrote], OPERATION_OFFSET, 4).view("<u4")
+def _fill_moved(rows: Requests_, events: Events, at: Places) -> None:
+    opcodes = events["opcode"]
+    brought = at[np.isin(opcodes, _BRINGERS)]
+    rows["moved"][brought] = rows["reply_size"][brought]
+    wrote = np.isin(opcodes, _WRITERS) & (events["header_size"] >= OPERATION_OFFSET + 4)
+    if wrote.any():
+        rows["moved"][at[wrote]] = _part(events.only(wrote)["header"], OPERATION_OFFSET, 4).view("<u4")
 
 
 _BRINGERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)

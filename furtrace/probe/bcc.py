@@ -85,6 +85,11 @@ def load() -> ModuleType:
     raise ProbeError(_MISSING)
 
 
+def place() -> Path:
+    """Where it was found."""
+    return Path(str(load().__file__)).parent
+
+
 def version() -> str:
     """Bcc's own version, as in ``0.26.0``."""
     return str(getattr(load(), "__version__", "unknown"))

@@ -76,6 +76,17 @@ def libbpf() -> ctypes.CDLL:
     return library
 
 
+def libbpf_version() -> str:
+    """Libbpf's version, as in ``v1.1``.
+
+    Raises:
+        ProbeError: it is not installed.
+    """
+    ask = libbpf().libbpf_version_string
+    ask.restype = ctypes.c_char_p
+    return str(ask().decode())
+
+
 class KernelTypes:
     """The types of one kernel.
 

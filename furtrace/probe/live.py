@@ -126,8 +126,12 @@ class LiveTrace:
         self._waiting = absolute(path)
 
     def read(self) -> tuple[Records, int]:
-        """Take what has come since the last call: a batch in the order of the ring, and how many events were lost."""
-        batch = self._program.ring.drain()
+        """Take what has come since the last call: a batch in the order of the ring, and how many events were lost.
+
+        The batch is a view of the ring buffer, good until :meth:`release` or the next call.
+        """
+        self._program.ring.release()
+        batch = self._program.ring.read()
         lost = self._program.lost()
         if self._watch.changed():
             self.info.mounts.update(mount_names(fuse_mounts()))
@@ -135,17 +139,21 @@ class LiveTrace:
             batch = self._hold(batch)
         return batch, lost
 
+    def release(self) -> None:
+        """Give the room of the last batch back to the kernel."""
+        self._program.ring.release()
+
     def _hold(self, batch: Records) -> Records:
         """While a mount is waited for: keep the batch; once it is there, give out what was kept of it."""
         if len(batch):
-            self._held.append(batch)
+            self._held.append(batch.copy())
             while sum(map(len, self._held)) > _MOST_HELD and len(self._held) > 1:
                 self._held.pop(0)
         mount = mounted_at(self._waiting or "", fuse_mounts())
         if mount is None:
             return no_records()
         self._show({mount.connection})
-        held = np.concatenate([*self._held, self._program.ring.drain()])
+        held = np.concatenate([*self._held, no_records()])
         self._held, self._waiting = [], None
         mine: Records = held[held["connection"] == mount.connection]
         return mine

@@ -11,11 +11,10 @@ import mmap
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.trace.record import RECORD, Records, no_records
+from furtrace.trace.record import RECORD, Records
 
 _HEADER = 8
 _BUSY = np.uint32(1 << 31)
-_DISCARD = np.uint32(1 << 30)
 _SLOT = np.dtype([("length", "<u4"), ("offset", "<u4"), ("record", RECORD)])
 SLOT_SIZE = (_HEADER + RECORD.itemsize + 7) // 8 * 8
 """Bytes of ring that one record takes."""
@@ -37,6 +36,7 @@ class Ring:
         )
         self._consumer: npt.NDArray[np.uint64] = np.frombuffer(self._own, np.uint64, 1)
         self._producer: npt.NDArray[np.uint64] = np.frombuffer(self._theirs, np.uint64, 1)
+        self._read = int(self._consumer[0])
         self._data: npt.NDArray[np.uint8] = np.frombuffer(self._theirs, np.uint8, 2 * self._size, mmap.PAGESIZE)
 
     @property
@@ -48,23 +48,24 @@ class Ring:
         """How full the ring is, 0 to 1."""
         return (int(self._producer[0]) - int(self._consumer[0])) / self._size
 
-    def drain(self) -> Records:
-        """Take all records that are complete, oldest first, and give their room back to the kernel.
+    def read(self) -> Records:
+        """Return all records that are complete, oldest first: a view of the ring, good until :meth:`release`.
 
         The order is that in which room was taken: for events of one request, the order in which they happened.
         """
         start, until = int(self._consumer[0]), int(self._producer[0])
-        if until == start:
-            return no_records()
         begin = start % self._size
         slots = self._data[begin : begin + (until - start)].view(_SLOT)
         busy = np.flatnonzero(slots["length"] & _BUSY)
         if len(busy):
             slots = slots[: busy[0]]
-        kept = slots[(slots["length"] & _DISCARD) == 0]
-        batch: Records = kept["record"].copy()
-        self._consumer[0] = start + len(slots) * SLOT_SIZE
-        return batch
+        self._read = start + len(slots) * SLOT_SIZE
+        records: Records = slots["record"]
+        return records
+
+    def release(self) -> None:
+        """Give the room of what was read back to the kernel."""
+        self._consumer[0] = self._read
 
     def close(self) -> None:
         """Unmap the ring; no other call may follow."""

@@ -69,31 +69,49 @@ def _arguments(rows: Requests_) -> list[str]:
 
 
 def _results(rows: Requests_) -> list[str]:
-    errors, moved = rows["error"].tolist(), rows["moved"].tolist()
-    return [
-        f"-{errno_name(error)}" if error else str(size) if size >= 0 else "0"
-        for error, size in zip(errors, moved, strict=True)
-    ]
-
-
-def _microseconds(rows: Requests_, phase: str) -> list[str]:
-    return [f"{ns / 1000:.1f}" if ns >= 0 else "?" for ns in phase_ns(rows, phase).tolist()]
+    results = [str(size) if size >= 0 else "0" for size in rows["moved"].tolist()]
+    for at in np.flatnonzero(rows["error"]).tolist():
+        results[at] = f"-{errno_name(int(rows['error'][at]))}"
+    return results
 
 
 def _clients(rows: Requests_) -> list[str]:
-    known: dict[bytes, str] = {}
+    known: dict[tuple[bytes, int, int], str] = {}
     shown = []
-    comms = rows["client_comm"].tolist()
-    for name, pid, tid in zip(comms, rows["client_pid"].tolist(), rows["client_tid"].tolist(), strict=True):
-        if name not in known:
-            known[name] = comm(name) or "?"
-        shown.append(f"{known[name]}[{pid or tid or '?'}]")
+    for client in zip(*(rows[f"client_{column}"].tolist() for column in ("comm", "pid", "tid")), strict=True):
+        text = known.get(client)
+        if text is None:
+            name, pid, tid = client
+            text = known[client] = f"{comm(name) or '?'}[{pid or tid or '?'}]"
+        shown.append(text)
     return shown
 
 
 def _places(rows: Requests_) -> list[str]:
+    known: dict[tuple[int, ...], str] = {}
+    shown = []
     columns = (rows[column].tolist() for column in ("connection", "queue", "entry_index", "transport"))
-    return [place(*row) for row in zip(*columns, strict=True)]
+    for where in zip(*columns, strict=True):
+        text = known.get(where)
+        if text is None:
+            text = known[where] = place(*where)
+        shown.append(text)
+    return shown
+
+
+_PHASES: Final = ("total", "wait", "server", "commit")
+
+
+def _phases(rows: Requests_) -> list[str]:
+    """Durations in microseconds, ``45.1us: wait 3.8, server 39.7, commit 1.6``; ``?`` is what is not known."""
+    durations = np.stack([phase_ns(rows, phase) for phase in _PHASES])
+    texts = [
+        "%.1fus: wait %.1f, server %.1f, commit %.1f" % row for row in zip(*(durations / 1000).tolist(), strict=True)
+    ]
+    for at in np.flatnonzero((durations < 0).any(axis=0)).tolist():
+        words = ["?" if ns < 0 else f"{ns / 1000:.1f}" for ns in durations[:, at].tolist()]
+        texts[at] = "{}us: wait {}, server {}, commit {}".format(*words)
+    return texts
 
 
 class RequestLines:
@@ -115,13 +133,10 @@ class RequestLines:
             map(opcode_name, rows["opcode"].tolist()),
             _arguments(rows),
             _results(rows),
-            _microseconds(rows, "total"),
-            _microseconds(rows, "wait"),
-            _microseconds(rows, "server"),
-            _microseconds(rows, "commit"),
+            _phases(rows),
         )
         for line in zip(*columns, strict=True):
-            yield "%s %s %s %s(%s) = %s <%sus: wait %s, server %s, commit %s>" % line  # noqa: UP031 - the fastest way
+            yield "%s %s %s %s(%s) = %s <%s>" % line  # noqa: UP031 - the fastest way
 
     def unfinished(self, rows: Requests_, now_ns: int) -> Iterator[str]:
         """Lines of requests that are still under way at ``now_ns``."""
