@@ -49,8 +49,8 @@ def furtrace() -> None:
     """  # noqa: D301 - click wants the control character itself
 
 
-def main() -> None:
-    """Run the command line; the console script's entry point. Exit status: 0, 1 (failed), 2 (misuse)."""
+def run() -> None:
+    """Run the command line. Exit status: 0, 1 (failed), 2 (misuse)."""
     try:
         furtrace.main(standalone_mode=False)
     except click.exceptions.Exit as end:

@@ -65,10 +65,11 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 _PID = click.IntRange(min=1)
+# --mount is no click.Path: that would look at the directory, and wait for ever where the server hangs.
 _FILTERS = (
     click.option("--connection", metavar="N", type=click.IntRange(min=1),
                  help="Only this connection (its number under /sys/fs/fuse/connections)."),
-    click.option("--mount", metavar="DIR", type=click.Path(),
+    click.option("--mount", metavar="DIR", type=str,
                  help="Only the connection mounted on DIR; if none is yet, wait for it and miss nothing of its start."),
     click.option("--pid", metavar="PID", type=_PID, help="Only connections that this server process serves."),
     click.option("--client", metavar="PID", type=_PID, help="Only requests of this client process."),

@@ -50,18 +50,19 @@ class TraceLoop:
         while True:
             # Asked before the ring is read, so that what came before the end is shown.
             last = self._due(stopping)
-            if not self._step(output) or last:
+            if not self.step(output) or last:
                 return None
             if time.monotonic() >= next_check:
                 next_check = time.monotonic() + _CHECK_SECONDS
                 reason = self.trace.ended()
                 if reason is not None:
-                    self._step(output)
+                    self.step(output)
                     return reason
             if self.trace.fill() < _NEARLY_FULL and not output.wait(self._pause(output), stopping):
                 return None
 
-    def _step(self, output: Output) -> bool:
+    def step(self, output: Output) -> bool:
+        """Take what has come, and show it; return what the output says."""
         batch, lost = self.trace.read()
         finished = self.conversation.feed(batch, lost)
         more = output.batch(batch, finished)

@@ -103,15 +103,22 @@ _PHASES: Final = ("total", "wait", "server", "commit")
 
 
 def _phases(rows: Requests_) -> list[str]:
-    """Durations in microseconds, ``45.1us: wait 3.8, server 39.7, commit 1.6``; ``?`` is what is not known."""
+    """Durations in microseconds, as in ``45.1us: wait 3.8, server 39.7, commit 1.6``."""
     durations = np.stack([phase_ns(rows, phase) for phase in _PHASES])
-    texts = [
-        "%.1fus: wait %.1f, server %.1f, commit %.1f" % row for row in zip(*(durations / 1000).tolist(), strict=True)
-    ]
+    columns = zip(*(durations / 1000).tolist(), strict=True)
+    texts = ["%.1fus: wait %.1f, server %.1f, commit %.1f" % row for row in columns]  # noqa: UP031 - the fastest way
     for at in np.flatnonzero((durations < 0).any(axis=0)).tolist():
-        words = ["?" if ns < 0 else f"{ns / 1000:.1f}" for ns in durations[:, at].tolist()]
-        texts[at] = "{}us: wait {}, server {}, commit {}".format(*words)
+        texts[at] = _known_phases(durations[:, at].tolist())
     return texts
+
+
+def _known_phases(durations: list[int]) -> str:
+    """Durations of a request of which not all is known: ``?`` for those; the phases left out where none is known."""
+    total, *phases = ("?" if ns < 0 else f"{ns / 1000:.1f}" for ns in durations)
+    text = total if total == "?" else f"{total}us"
+    if all(phase == "?" for phase in phases):
+        return text
+    return f"{text}: wait {phases[0]}, server {phases[1]}, commit {phases[2]}"
 
 
 class RequestLines:

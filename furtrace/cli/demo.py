@@ -1,0 +1,161 @@
+"""``furtrace demo``."""
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from furtrace.cli.outputs import summary, write_lines
+from furtrace.cli.stopping import Stopping
+from furtrace.cli.tracing import Limits, TraceLoop
+from furtrace.demo.enable import enable_uring
+from furtrace.demo.errors import DemoError
+from furtrace.demo.process import DemoServer
+from furtrace.demo.profiles import PROFILES
+from furtrace.demo.traffic import MIXED
+from furtrace.model.conversation import Conversation
+from furtrace.model.requests import Requests_
+from furtrace.probe.errors import ProbeError
+from furtrace.probe.filters import Filters
+from furtrace.probe.live import LiveTrace, Target
+from furtrace.trace.info import TraceInfo
+from furtrace.trace.record import Records
+from furtrace.views.lines import RequestLines
+from furtrace.views.report import operations_table, queues_table
+
+
+@click.command("demo", short_help="See it work, with a server of our own.")
+@click.option(
+    "--profile", type=click.Choice([*PROFILES, MIXED]), default=MIXED, show_default=True, help="Kind of traffic."
+)
+@click.option("--seed", type=int, default=1, show_default=True, help="The same seed makes the same traffic.")
+@click.option(
+    "--scale", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="How much traffic."
+)
+@click.option("--depth", type=click.IntRange(1, 1024), default=8, show_default=True, help="Entries of each queue.")
+@click.option("--no-uring", is_flag=True, help="A server that reads and writes /dev/fuse instead.")
+@click.option(
+    "--lines", type=click.IntRange(min=0), default=25, show_default=True, help="How many lines of the trace to show."
+)
+def command(profile: str, seed: int, scale: float, depth: int, no_uring: bool, lines: int) -> None:
+    """Mount a FUSE-over-io_uring server of our own in a temporary place, give it traffic, trace it live from its INIT
+    on, and print what was seen, beside what the server itself has logged.
+
+    Nothing stays mounted, and enable_uring is put back to what it was.
+
+    \b
+    Examples:
+      furtrace demo
+      furtrace demo --profile metadata --seed 7 --lines 100
+    """  # noqa: D205, D301 - click folds the lines, and wants the control character itself
+    try:
+        demo = _Demo(profile, seed, scale, depth, not no_uring, lines)
+        sys.exit(demo.run())
+    except DemoError as problem:
+        raise ProbeError(f"The demo did not run: {problem}.") from problem
+
+
+class _FirstLines:
+    """Shows the beginning of a trace, and remembers what each request came to."""
+
+    interval = 0.05
+
+    def __init__(self, info: TraceInfo, lines: int, seen: Counter[tuple[int, int, int]]) -> None:
+        self._format = RequestLines(info)
+        self.left = lines
+        self._seen = seen
+
+    def batch(self, batch: Records, finished: Requests_) -> bool:
+        """Write lines until there were enough."""
+        self._seen.update(zip(*(finished[column].tolist() for column in ("unique", "opcode", "error")), strict=True))
+        shown = []
+        for line in (*self._format.noted(batch), *self._format.ended(finished[: self.left])):
+            if self.left > 0:
+                shown.append(line)
+                self.left -= 1
+        write_lines(shown)
+        return True
+
+    def wait(self, seconds: float, stopping: Stopping) -> bool:
+        """Sleep, but not past a signal."""
+        stopping.wait(seconds)
+        return True
+
+
+@dataclass
+class _Demo:
+    """One run of the command."""
+
+    profile: str
+    seed: int
+    scale: float
+    depth: int
+    uring: bool
+    lines: int
+    conversation: Conversation = field(default_factory=Conversation)
+    seen: Counter[tuple[int, int, int]] = field(default_factory=Counter)
+
+    def run(self) -> int:
+        """Run it all and return the exit status."""
+        console = Console(highlight=False)
+        with contextlib.ExitStack() as stack:
+            stopping = stack.enter_context(Stopping())
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="furtrace-demo-")))
+            mountpoint, log = folder / "mnt", folder / "server.log"
+            mountpoint.mkdir()
+            if self.uring:
+                stack.enter_context(enable_uring())
+            console.print(f"Attaching the probes, then mounting the demo server on {mountpoint} ...")
+            trace = stack.enter_context(LiveTrace(Target(mount=str(mountpoint)), Filters()))
+            server = DemoServer(depth=self.depth, uring=self.uring, log=log, directory=mountpoint)
+            loop = self._trace(stack, trace, server, stopping)
+            console.print(f"... and so on. {summary(self.conversation, loop.elapsed_ns())[0]}.")
+            console.print()
+            console.print(operations_table(self.conversation))
+            console.print()
+            console.print(queues_table(self.conversation))
+            console.print()
+            return self._compare(console, log)
+
+    def _trace(
+        self, stack: contextlib.ExitStack, trace: LiveTrace, server: DemoServer, stopping: Stopping
+    ) -> TraceLoop:
+        output = _FirstLines(trace.info, self.lines, self.seen)
+        with server:
+            command = [sys.executable, "-m", "furtrace.demo.traffic", str(server.mountpoint)]
+            command += ["--profile", self.profile, "--seed", str(self.seed), "--scale", str(self.scale)]
+            traffic = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            stack.callback(traffic.terminate)
+            loop = TraceLoop(trace, self.conversation, Limits(done=lambda: traffic.poll() is not None))
+            loop.run(output, stopping)
+        loop.step(output)  # the server has answered what its unmounting brought
+        if traffic.wait() and stopping.signal is None:
+            raise DemoError("the traffic found wrong data in the demo's file system")
+        return loop
+
+    def _compare(self, console: Console, log: Path) -> int:
+        """Say whether the server's own log tells of the same requests with the same results; return the exit status."""
+        logged = Counter(_logged(log))
+        missed, invented = logged - self.seen, self.seen - logged
+        console.print(f"The server's own log tells of {logged.total()} requests; the trace of {self.seen.total()}.")
+        if not missed and not invented:
+            console.print("They are the same, request by request: unique, operation, error.")
+            return 0
+        console.print(f"Not in the trace: {missed.total()}. Not in the log: {invented.total()}.")
+        return 1
+
+
+def _logged(log: Path) -> Iterator[tuple[int, int, int]]:
+    """Unique, opcode and error of each request that the server says it answered."""
+    for line in log.read_text().splitlines():
+        seen = json.loads(line)
+        if seen["error"] is not None:
+            yield seen["unique"], seen["opcode"], seen["error"]
