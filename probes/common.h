@@ -76,11 +76,14 @@ static inline int ft_connection_wanted(u32 connection) {
 	return now->which == FT_ALL_BUT_LISTED ? listed == 0 : listed != 0;
 }
 
-/* A connection that begins takes a number anew: if that of an old one was listed to be left out, it is so no more. */
+/*
+ * A connection that begins may take the number of one that has ended. What was listed was the old one, to be shown or to
+ * be left out; the list does not speak of the new one.
+ */
 static inline void ft_connection_begins(u32 connection) {
 	int zero = 0;
 	struct ft_settings *now = settings.lookup(&zero);
-	if (now && now->which == FT_ALL_BUT_LISTED)
+	if (now && now->which)
 		connections.delete(&connection);
 }
 

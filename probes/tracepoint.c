@@ -25,6 +25,8 @@ BPF_TABLE("lru_hash", struct ft_command_key, struct ft_command, commands, 65536)
 #define FT_ADD_QUEUE_CMD 3
 #define FT_ADD_BUFPOOL_CMD 4
 #define FT_INIT_OPCODE 26
+#define FT_ENOTCONN 107
+#define FT_ECANCELED 125
 
 /* ---- which requests are shown ---- */
 
@@ -566,7 +568,9 @@ static inline void ft_failed(struct io_kiocb *req, struct ft_command_key *key, u
 	struct io_uring_cmd *cmd = (void *)req;
 	struct ft_command *command = commands.lookup(key);
 	int known = command && command->command == (u64)req;
-	int stopped = known && command->connected && (result == -107 || result == -125);
+	int given_up = result == -FT_ENOTCONN || result == -FT_ECANCELED;
+	/* One that was submitted before tracing began was accepted: a refusal comes with the submission itself. */
+	int stopped = given_up && (!known || command->connected);
 	if (FT_OPCODES || FT_CLIENT || (FT_QUEUES && !(known && ft_queue_wanted(command->queue))))
 		return;
 	struct ft_record *e = ft_begin(stopped ? FT_STOPPED : FT_REFUSED);

@@ -171,7 +171,7 @@ class LiveTrace:
         if not wanted or self._waiting is not None:
             return None
         alive = {c.number for c in connections(self._program.bpf) if c.servers and c.connected}
-        if wanted & alive:
+        if wanted & alive & self._program.listed_connections():
             return None
         names = ", ".join(f"{number} ({self.info.mounts.get(number, 'not mounted')})" for number in sorted(wanted))
         return f"Connection {names} has ended: it is unmounted, or its server is gone."

@@ -188,6 +188,10 @@ class Program:
         for key in [key for key in table.keys() if key.value not in wanted]:  # noqa: SIM118 - bcc's table is no dict
             del table[key]
 
+    def listed_connections(self) -> set[int]:
+        """The numbers given to :meth:`show_connections`, less those that a new connection has taken since."""
+        return {int(key.value) for key in self._bpf["connections"].keys()}  # noqa: SIM118 - bcc's table is no dict
+
     def lost(self) -> int:
         """Events that found no room in the ring since the last call, summed over the CPUs."""
         total = sum(int(count) for count in self._bpf["lost"][ctypes.c_int(0)])

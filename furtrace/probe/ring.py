@@ -68,7 +68,5 @@ class Ring:
         self._consumer[0] = self._read
 
     def close(self) -> None:
-        """Unmap the ring; no other call may follow."""
-        del self._consumer, self._producer, self._data
-        self._own.close()
-        self._theirs.close()
+        """Let go of the ring; no other call may follow. It is unmapped once nobody holds a view of it any more."""
+        del self._consumer, self._producer, self._data, self._own, self._theirs
