@@ -11,10 +11,10 @@ from typing import Final
 import numpy as np
 
 from furtrace.model.operations import phase_ns
-from furtrace.model.requests import Requests, Requests_, first_seen, state
+from furtrace.model.requests import MOVERS, Requests, Requests_, first_seen, state
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport, names
-from furtrace.views.names import comm, quoted
+from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.views.names import comm, quoted_names
 from furtrace.views.setup import describe_command, describe_init
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.errnos import errno_name
@@ -63,16 +63,23 @@ def _arguments(rows: Requests_) -> list[str]:
     for at in np.flatnonzero(rows["name_size"]).tolist():
         row = rows[at]
         cut = bool(row["flags"] & Flag.NAME_CUT)
-        found = names(row["name"].tobytes(), int(row["name_size"]), int(row["second"]))
-        arguments[at] = ", ".join([arguments[at], *(quoted(name, cut=cut) for name in found)])
+        found = quoted_names(row["name"].tobytes(), int(row["name_size"]), int(row["second"]), cut=cut)
+        arguments[at] = ", ".join([arguments[at], *found])
     return arguments
 
 
 def _results(rows: Requests_) -> list[str]:
     results = [str(size) if size >= 0 else "0" for size in rows["moved"].tolist()]
+    for at in np.flatnonzero((rows["moved"] < 0) & np.isin(rows["opcode"], MOVERS)).tolist():
+        results[at] = "?"
     for at in np.flatnonzero(rows["error"]).tolist():
-        results[at] = f"-{errno_name(int(rows['error'][at]))}"
+        results[at] = _error(int(rows["error"][at]))
     return results
+
+
+def _error(error: int) -> str:
+    """An error as a server or the kernel gave it, ``-ENOENT``; a number that is no errno as it is."""
+    return f"-{errno_name(-error)}" if error < 0 else str(error)
 
 
 def _clients(rows: Requests_) -> list[str]:
@@ -180,7 +187,7 @@ def event_line(event: np.void, clock: Clock, dialect: Dialect, entry: int | None
     elif kind in (Kind.REFUSED, Kind.STOPPED):
         command = command_name(int(event["command_op"]))
         about = f" commit_id={event['commit_id']}" if event["commit_id"] else ""
-        words.append(f"{command}{about} = -{errno_name(int(event['error']))}")
+        words.append(f"{command}{about} = {_error(int(event['error']))}")
     else:
         words.append(_request_event(event, kind))
     words.append(f"{comm(event['comm'].tobytes()) or '?'}[{event['tid']}]")
@@ -193,16 +200,15 @@ def _request_event(event: np.void, kind: Kind) -> str:
     opcode = opcode_name(int(event["opcode"])) if event["unique"] else "?"
     about = [str(event["node_id"])]
     if kind is Kind.QUEUED:
-        found = names(event["extra"].tobytes(), int(event["extra_size"]), int(event["second"]))
-        about += [quoted(name, cut=bool(event["flags"] & Flag.NAME_CUT)) for name in found]
+        cut = bool(event["flags"] & Flag.NAME_CUT)
+        about += quoted_names(event["extra"].tobytes(), int(event["extra_size"]), int(event["second"]), cut=cut)
     text = f"unique={event['unique']} {opcode}({', '.join(about)})"
     if kind in (Kind.DELIVERED, Kind.COMMITTED) and event["transport"] == Transport.URING:
         text += f" commit_id={event['commit_id']}"
         if event["header_size"]:
             text += f" payload_sz={int.from_bytes(event['header'].tobytes()[272:276], 'little')}"
     if kind in (Kind.COMMITTED, Kind.ENDED) and event["flags"] & Flag.HAS_ERROR:
-        error = int(event["error"])
-        text += f" error={f'-{errno_name(error)}' if error < 0 else error}"
+        text += f" error={_error(int(event['error']))}"
     return text
 
 

@@ -9,6 +9,20 @@ def comm(field: bytes) -> str:
     return printable(record.comm(field))
 
 
+def quoted_names(field: bytes, size: int, second: int, *, cut: bool) -> list[str]:
+    """The names in the ``extra`` of QUEUED (:func:`furtrace.trace.record.names`), quoted.
+
+    Args:
+        field: the whole of ``extra``.
+        size: how many bytes of it are valid.
+        second: where the second name starts; 0: there is none.
+        cut: a name was cut off; which of two, its missing NUL tells.
+    """
+    rooms = (second, size - second) if second else (size,)
+    found = zip(record.names(field, size, second), rooms, strict=False)
+    return [quoted(name, cut=cut and len(name) == room) for name, room in found]
+
+
 def quoted(name: bytes, *, cut: bool = False) -> str:
     """A name in double quotes, escaped; a name that was cut off ends in three dots behind the quotes, as in strace."""
     return '"' + printable(name).replace('"', '\\"') + '"' + ("..." if cut else "")

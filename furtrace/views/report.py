@@ -12,7 +12,7 @@ _SHOWN = ("wait", "server", "total")
 
 def operations_table(conversation: Conversation) -> Table:
     """Operations by count, with the median and the 99th percentile of each phase."""
-    table = Table(box=None, pad_edge=False, title="Operations", title_justify="left")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), title="Operations", title_justify="left")
     table.add_column("operation", no_wrap=True)
     table.add_column("count", justify="right")
     table.add_column("errors", justify="right")

@@ -22,7 +22,7 @@ def describe_init(extra: bytes, error: int) -> str:
         offered = parse_init_in(extra[:INIT_SIZE])
         text = f"kernel {offered.major}.{offered.minor}"
         if error:
-            return f"{text} = -{errno_name(error)}"
+            return f"{text} = -{errno_name(abs(error))}"
         taken = parse_init_out(extra[INIT_SIZE:])
     except DecodeError as problem:
         return f"(not decoded: {problem})"

@@ -20,7 +20,7 @@ def duration(nanoseconds: float | None, unknown: str = "-") -> str:
 def count(number: float) -> str:
     """A count with at most three significant digits above a thousand (``23.6k``, ``1.2M``)."""
     for scale, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= scale:
+        if number >= scale * 0.9995:
             value = number / scale
             return f"{value:.0f}{unit}" if value >= 99.5 else f"{value:.1f}{unit}"
     return f"{number:.0f}"

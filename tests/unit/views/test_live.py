@@ -1,0 +1,635 @@
+"""What the live view shows, and what its keys do."""
+
+import io
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from rich.cells import cell_len
+from rich.console import Console
+
+from furtrace.model.conversation import Conversation
+from furtrace.model.requests import new_requests
+from furtrace.trace.record import Flag, Kind, Records, Transport
+from furtrace.views.live import VIEWS, LiveView
+from furtrace.views.live_operations import Rates
+from furtrace.views.live_requests import STATES, first_seen_ns, states, top
+from furtrace.views.live_table import ASCII, UNICODE, Column, fitted, layout
+from furtrace.wire.opcodes import Opcode
+from tests.unit.views.live_events import (
+    CONNECTION,
+    MS,
+    NOW,
+    SECOND,
+    Traffic,
+    batch,
+    committed,
+    delivered,
+    ended,
+    event,
+    info,
+    queued,
+    whole,
+)
+
+
+def frame(view: LiveView, width: int = 120, height: int = 30) -> list[str]:
+    """The lines of a picture, without colours."""
+    output = io.StringIO()
+    console = Console(file=output, width=1000, height=height, color_system=None, force_terminal=False)
+    console.print(view.render(width, height), crop=False, end="")
+    return output.getvalue().split("\n")
+
+
+def shown(*parts: Records, keys: str = "", lost: int = 0, **size: int) -> list[str]:
+    """The picture of a conversation that had these events."""
+    return frame(view_of(*parts, keys=keys, lost=lost), **size)
+
+
+def view_of(*parts: Records, keys: str = "", lost: int = 0, now_ns: int = NOW, **options: Any) -> LiveView:
+    view = LiveView(info(), **options)
+    conversation = Conversation()
+    for part in parts:
+        conversation.feed(part)
+    if lost:
+        conversation.feed(batch()[:0] if not parts else parts[0][:0], lost)
+    view.update(conversation, now_ns)
+    for key in keys:
+        assert view.key(key)
+    return view
+
+
+def row(lines: list[str], *words: str) -> str:
+    """The only line that has all the words."""
+    (found,) = [line for line in lines if all(word in line for word in words)]
+    return found
+
+
+def column(lines: list[str], title: str, head: str = "operation") -> list[str]:
+    """What stands in a column of the right-aligned kind, below its title."""
+    at = next(number for number, line in enumerate(lines) if title in line and head in line)
+    end = lines[at].index(title) + len(title)
+    cells = [line[:end].split(" ")[-1] for line in lines[at + 1 : -1]]
+    return list(itertools.takewhile(bool, cells))
+
+
+class TestRequests:
+    def test_states_of_requests_under_way(self) -> None:
+        lines = shown(
+            queued(1, NOW - 4 * SECOND),
+            batch(queued(3, NOW - 3 * SECOND), delivered(3, NOW - 2 * SECOND)),
+            batch(queued(5, NOW - 2 * SECOND), delivered(5, NOW - SECOND), committed(5, NOW - MS)),
+            keys="2",
+        )
+        for words in (
+            "1 READ node 17 54 3? - queued 4.00s cat/4711",
+            "3 READ node 17 54 3 0 in server 3.00s cat/4711",
+            "5 READ node 17 54 3 1 in kernel 2.00s cat/4711",
+        ):
+            assert " ".join(row(lines, f" {words[0]}  READ").split()) == words
+        assert "Requests in flight: 3" in lines[2]
+
+    def test_a_read_of_dev_fuse_that_was_seen_is_in_the_server(self) -> None:
+        read = event(Kind.DELIVERED, 1, NOW - MS, opcode=Opcode.READ, transport=Transport.DEV)
+        assert "in server" in row(shown(queued(1, NOW - SECOND), read, keys="2"), "READ")
+
+    def test_state_is_unknown_where_events_were_lost(self) -> None:
+        lines = shown(queued(1, NOW - SECOND), keys="2", lost=7)
+        assert "unknown (events lost)" in row(lines, "READ")
+        assert "queued" not in row(lines, "READ")
+
+    def test_every_combination_of_times_has_a_state_and_a_first_time(self) -> None:
+        for known in itertools.product((False, True), repeat=4):
+            rows = new_requests(1)
+            times = dict(zip(("queued_ns", "delivered_ns", "committed_ns"), (10, 20, 30), strict=True))
+            for (name, ns), there in zip(times.items(), known, strict=False):
+                rows[name] = ns if there else 0
+            rows["uncertain"] = known[3]
+            if known[3]:
+                state = "unknown (events lost)"
+            else:
+                state = "in kernel" if known[2] else "in server" if known[1] else "queued"
+            assert STATES[states(rows)[0]] == state
+            assert first_seen_ns(rows)[0] == next(
+                (ns for ns, there in zip((10, 20, 30), known, strict=False) if there), 0
+            )
+
+    def test_an_ended_request_is_gone(self) -> None:
+        lines = shown(whole(1, NOW - SECOND), keys="2")
+        assert "Requests in flight: 0" in lines[2]
+        assert not any("READ" in line for line in lines)
+
+    def test_age_of_a_request_seen_from_its_delivery_on(self) -> None:
+        assert "2.00s" in row(shown(delivered(1, NOW - 2 * SECOND), keys="2"), "READ")
+
+    def test_an_event_newer_than_the_picture_has_no_negative_age(self) -> None:
+        assert row(shown(queued(1, NOW + 5), keys="2"), "READ").split()[-2] == "0ns"
+
+    def test_names_are_shown_instead_of_the_node(self) -> None:
+        lines = shown(
+            queued(1, NOW, Opcode.LOOKUP, extra=b"file.txt\0"),
+            queued(3, NOW, Opcode.RENAME2, extra=b"old\0new\0", second=4),
+            keys="2",
+        )
+        assert "file.txt" in row(lines, "LOOKUP")
+        assert "node" not in row(lines, "LOOKUP")
+        assert "old → new" in row(lines, "RENAME2")
+
+    def test_a_name_that_was_cut_is_marked(self) -> None:
+        cut = queued(1, NOW, Opcode.LOOKUP, extra=b"x" * 20)
+        cut["flags"] |= np.uint8(Flag.NAME_CUT)
+        assert "x" * 20 + "…" in row(shown(cut, keys="2", width=160), "LOOKUP")
+
+    def test_text_of_traced_processes_is_escaped_and_no_markup(self) -> None:
+        evil = queued(1, NOW, Opcode.LOOKUP, extra=b"\x1b[2J[red]a\nb[/]\0", comm=b"\x1b]0;x\x07[b]\n")
+        lines = shown(evil, keys="2", width=160)
+        assert r"\x1b[2J[red]a\nb[/]" in row(lines, "LOOKUP")
+        assert r"\x1b]0;x\x07[b]\n/4711" in row(lines, "LOOKUP")
+        assert not any(ord(char) < 32 for line in lines for char in line)
+        assert len(lines) == 30
+
+    def test_clients(self) -> None:
+        unseen = queued(1, NOW, Opcode.OPEN)
+        unseen["flags"], unseen["client_tid"] = 0, 99
+        lines = shown(unseen, queued(3, NOW, Opcode.READ, comm=b"dd\0junk"), delivered(5, NOW, Opcode.WRITE), keys="2")
+        assert row(lines, "OPEN").endswith(
+            "tid 99" + " " * (len(row(lines, "OPEN")) - len(row(lines, "OPEN").rstrip()))
+        )
+        assert "dd/4711" in row(lines, "READ")
+        assert "junk" not in row(lines, "READ")
+        assert row(lines, "WRITE").split()[-1] == "-"
+
+    def test_sorting(self) -> None:
+        view = view_of(
+            batch(queued(5, NOW - 3 * SECOND, Opcode.WRITE, pid=30), delivered(5, NOW, Opcode.WRITE, queue=1)),
+            batch(queued(1, NOW - 2 * SECOND, Opcode.ACCESS, pid=10), delivered(1, NOW, Opcode.ACCESS, queue=2)),
+            queued(3, NOW - SECOND, Opcode.READ, pid=20),
+            keys="2",
+        )
+        seen = {}
+        for _ in range(6):
+            lines = frame(view)
+            order = lines[2].split(", by ")[1].split(" ")[0]
+            seen[order] = "".join(column(lines, "unique"))
+            view.key("r")
+            # Of those that are equal in state the order stays.
+            assert "".join(column(frame(view), "unique")) == ("153" if order == "state" else seen[order][::-1])
+            view.key("s")
+        assert seen == {
+            "age": "513",
+            "unique": "135",
+            "operation": "135",
+            "state": "315",
+            "queue": "513",
+            "client": "135",
+        }
+        assert ", by age ▼" in frame(view)[2]
+        view.key("S")
+        assert ", by client ▲" in frame(view)[2]
+
+    def test_scrolling(self) -> None:
+        view = view_of(batch(*(queued(number, NOW - SECOND + number) for number in range(1, 101))), keys="2")
+        page = 15 - 2 - 1 - 2
+
+        def uniques() -> list[int]:
+            return [int(text) for text in column(frame(view, height=15), "unique")]
+
+        assert uniques() == list(range(1, page + 1))
+        for keys, first in (
+            (["down"], 2), (["j"], 3), (["up"], 2), (["k"], 1), (["k"], 1), (["pgdn"], 11), (["pgup"], 1),
+            (["end"], 91), (["pgdn", "down"], 91), (["home"], 1),
+        ):  # fmt: skip
+            for key in keys:
+                view.key(key)
+            assert uniques() == list(range(first, first + page)), keys
+        assert "(1-10)" in frame(view, height=15)[2]
+
+    def test_scrolled_to_the_end_it_stays_within_what_is_left(self) -> None:
+        conversation = Conversation()
+        conversation.feed(batch(*(queued(number, NOW) for number in range(1, 101))))
+        view = LiveView(info())
+        view.update(conversation, NOW)
+        for key in ("2", "end"):
+            frame(view)
+            view.key(key)
+        conversation.feed(batch(*(ended(number, NOW) for number in range(4, 101))))
+        view.update(conversation, NOW)
+        assert column(frame(view), "unique") == ["1", "2", "3"]
+
+
+class TestTop:
+    @pytest.mark.parametrize("falling", [False, True])
+    @pytest.mark.parametrize(("first", "count"), [(0, 10), (5, 30), (995, 10), (0, 2000)])
+    def test_agrees_with_sorting_everything(self, first: int, count: int, falling: bool) -> None:
+        keys = np.random.default_rng(1).integers(0, 50, 1000).astype(np.uint64)
+        whole_order = sorted(range(1000), key=lambda at: (-int(keys[at]) if falling else int(keys[at]), at))
+        assert top(keys, first, count, falling=falling).tolist() == whole_order[first : first + count]
+
+    def test_of_nothing(self) -> None:
+        assert top(np.empty(0, np.uint64), 0, 10, falling=True).tolist() == []
+
+
+class TestOperations:
+    def test_counts_errors_and_times(self) -> None:
+        lines = shown(
+            *(whole(2 * number + 1, NOW - SECOND, server_ns=MS) for number in range(98)),
+            *(whole(2 * number + 1, NOW - SECOND, server_ns=100 * MS) for number in range(98, 101)),
+            whole(1001, NOW - SECOND, Opcode.GETATTR, error=-2),
+            keys="3",
+            width=160,
+        )
+        name, count, rate, errors, queue, delivery, wait, server, total = row(lines, "READ").split()
+        assert (name, count, rate, errors, queue, delivery) == ("READ", "101", "-", "0", "-", "-")
+        for shown_times, expected in (
+            (wait, (MS / 10, MS / 10)),
+            (server, (MS, 100 * MS)),
+            (total, (1.1 * MS, 100 * MS)),
+        ):
+            for text, ns in zip(shown_times.split("/"), expected, strict=True):
+                assert abs(np.log2(_nanoseconds(text) / ns)) < 1 / 16
+        assert row(lines, "GETATTR").split()[3] == "1"
+
+    def test_times_follow_the_requests(self) -> None:
+        view, conversation = LiveView(info()), Conversation()
+        view.key("3")
+        for requests, server_ns in ((3, MS), (30, SECOND)):
+            for number in range(requests):
+                conversation.feed(whole(2 * number + 1, NOW, server_ns=server_ns))
+            view.update(conversation, NOW)
+            server = row(frame(view, width=160), "READ").split()[7].split("/")[0]
+            assert abs(np.log2(_nanoseconds(server) / server_ns)) < 1 / 16
+
+    def test_queue_and_delivery_where_the_model_knows_them(self) -> None:
+        first = whole(1, NOW - SECOND)
+        second = whole(3, NOW - SECOND // 2)
+        for part in (first, second):
+            part["entry"][1:3] = 0xFFFF0000
+        cells = row(shown(first, second, keys="3", width=160), "READ").split()
+        assert cells[4] == "1ns/1ns"
+        assert cells[5].startswith(("9", "10"))
+
+    def test_rate_over_the_last_seconds(self) -> None:
+        view, conversation = LiveView(info()), Conversation()
+        unique = itertools.count(1, 2)
+        for step in range(41):
+            now_ns = NOW + step * SECOND // 4
+            for _ in range(10 if step <= 20 else 2):
+                conversation.feed(whole(next(unique), now_ns - 2 * MS))
+            view.update(conversation, now_ns)
+            if step == 0:
+                assert "- requests/s" in frame(view)[1]
+            if step == 20:
+                assert "40 requests/s" in frame(view)[1]
+                assert "160 events/s" in frame(view)[1]
+        view.key("3")
+        assert row(frame(view), "READ").split()[2] == "8.0"
+
+    def test_sorting(self) -> None:
+        view = view_of(
+            *(whole(number, NOW - SECOND, Opcode.READ) for number in (1, 3, 5)),
+            *(whole(number, NOW - SECOND, Opcode.WRITE, error=-5) for number in (7, 9)),
+            whole(11, NOW - SECOND, Opcode.ACCESS, server_ns=SECOND),
+            keys="3",
+        )
+        seen = {}
+        for _ in range(6):
+            lines = frame(view)
+            order = lines[2].split(", by ")[1].split(" ▼")[0].split(" ▲")[0]
+            seen[order] = [line.split()[0] for line in lines[4:7]]
+            view.key("s")
+        del seen["rate"]
+        assert seen == {
+            "count": ["READ", "WRITE", "ACCESS"],
+            "total p99": ["ACCESS", "READ", "WRITE"],
+            "server p99": ["ACCESS", "READ", "WRITE"],
+            "errors": ["WRITE", "ACCESS", "READ"],
+            "name": ["ACCESS", "READ", "WRITE"],
+        }
+        view.key("S")
+        view.key("r")
+        assert [line.split()[0] for line in frame(view)[4:7]] == ["WRITE", "READ", "ACCESS"]
+
+
+class TestRates:
+    def test_needs_two_samples(self) -> None:
+        rates = Rates()
+        assert rates.of("events") is None
+        rates.add(NOW, {"events": 5})
+        assert rates.of("events") is None
+
+    def test_same_time_twice(self) -> None:
+        rates = Rates()
+        rates.add(NOW, {"events": 5})
+        rates.add(NOW, {"events": 9})
+        assert rates.of("events") is None
+
+    def test_forgets_what_is_older_than_two_seconds(self) -> None:
+        rates = Rates()
+        for second, total in enumerate((0, 1000, 1000, 1010, 1020)):
+            rates.add(NOW + second * SECOND, {"events": total})
+        assert rates.of("events") == 10.0
+
+    def test_a_total_that_is_new(self) -> None:
+        rates = Rates()
+        rates.add(NOW, {})
+        rates.add(NOW + SECOND // 2, {7: 3})
+        assert rates.of(7) == 6.0
+        assert rates.of(8) == 0.0
+
+
+class TestQueues:
+    def lines(self, keys: str = "4", **size: int) -> list[str]:
+        register = [event(Kind.REGISTER, 0, NOW - 9 * SECOND, queue=3, command_op=1) for _ in range(4)]
+        register += [event(Kind.REGISTER, 0, NOW - 9 * SECOND, queue=1, command_op=1) for _ in range(2)]
+        return shown(
+            batch(*register),
+            batch(queued(1, NOW), delivered(1, NOW)),
+            batch(queued(3, NOW), delivered(3, NOW), committed(3, NOW)),
+            batch(queued(5, NOW), queued(7, NOW), queued(9, NOW)),
+            keys=keys,
+            **size,
+        )
+
+    def test_where_the_entries_are(self) -> None:
+        lines = self.lines()
+        assert row(lines, "2/4").split() == ["54", "3", "2/4", "2", "1", "1", "3", "3", "2", "/mnt/demo"]
+        assert row(lines, "0/2").split() == ["54", "1", "0/2", "2", "0", "0", "0", "0", "0", "/mnt/demo"]
+
+    def test_sorting(self) -> None:
+        assert [line.split()[1] for line in self.lines("4")[4:6]] == ["1", "3"]
+        assert [line.split()[1] for line in self.lines("4r")[4:6]] == ["3", "1"]
+        assert [line.split()[1] for line in self.lines("4s")[4:6]] == ["3", "1"]
+        assert [line.split()[1] for line in self.lines("4sr")[4:6]] == ["1", "3"]
+
+    def test_entries_registered_before_tracing(self) -> None:
+        assert "1/?" in row(shown(queued(1, NOW), delivered(1, NOW), keys="4"), "/mnt/demo", "54      3")
+
+
+class TestTrouble:
+    events = (
+        event(Kind.REFUSED, 0, NOW, command_op=2, commit_id=77, error=-2, queue=3, comm=b"ser\x1bver", pid=9),
+        event(Kind.STOPPED, 0, NOW, command_op=1, error=-107),
+        event(Kind.DELIVERED, 0, NOW, flags=int(Flag.CQE_OVERFLOW), queue=1),
+    )
+
+    def test_newest_first(self) -> None:
+        lines = shown(*self.events, width=120)
+        at = next(number for number, line in enumerate(lines) if "Trouble" in line)
+        assert "refused 1, stopped 1, CQE overflow 1" in lines[at]
+        assert [" ".join(line.split()[1:3]) for line in lines[at + 2 : at + 5]] == [
+            "CQE OVERFLOW",
+            "STOPPED 54",
+            "REFUSED 54",
+        ]
+        assert lines[at + 4].split()[1:] == ["REFUSED", "54", "3", "COMMIT_AND_FETCH", "77", "ENOENT", r"ser\x1bver/9"]
+        assert lines[at + 3].split()[1:6] == ["STOPPED", "54", "-", "REGISTER", "-"]
+
+    def test_none_no_table(self) -> None:
+        assert not any("Trouble" in line for line in shown(whole(1, NOW)))
+
+    def test_a_command_that_is_not_known(self) -> None:
+        assert row(shown(event(Kind.REFUSED, 0, NOW, command_op=9, error=-22)), "EINVAL").split()[4] == "9"
+
+
+class TestPicture:
+    def test_top_lines(self) -> None:
+        lines = shown(whole(1, NOW - SECOND), width=160)
+        assert lines[0].rstrip().endswith("furtrace: Linux 7.3.0-test  bufpool  tracepoints")
+        assert "1 connection: 54 /mnt/demo" in lines[1]
+        assert "lost 0" in lines[1]
+
+    def test_connections_without_a_known_mount_point(self) -> None:
+        other = queued(1, NOW)
+        other["connection"] = 60
+        assert "2 connections: 54 /mnt/demo, 60 ?" in shown(other, width=160)[1]
+
+    def test_a_mount_point_that_becomes_known_later(self) -> None:
+        setting = info(mounts={})
+        view, conversation = LiveView(setting), Conversation()
+        view.update(conversation, NOW)
+        assert "0 connections" in frame(view)[1]
+        setting.mounts[77] = "/mnt/\x1b[2Jlater"
+        view.update(conversation, NOW)
+        assert r"1 connection: 77 /mnt/\x1b[2Jlater" in frame(view)[1]
+
+    def test_elapsed_time(self) -> None:
+        view = LiveView(info())
+        view.update(Conversation(), NOW)
+        assert frame(view)[0].startswith("0:00:00 ")
+        view.update(Conversation(), NOW + 3725 * SECOND)
+        assert frame(view)[0].startswith("1:02:05 ")
+
+    @pytest.mark.parametrize("height", [1, 3, 5, 8, 24])
+    @pytest.mark.parametrize("width", [20, 40, 80, 160])
+    def test_loss_is_told_at_every_size(self, width: int, height: int) -> None:
+        assert any("LOST 1.2k" in line for line in shown(queued(1, NOW), lost=1234, width=width, height=height))
+
+    def test_what_loss_means_is_told_in_red(self) -> None:
+        output = io.StringIO()
+        console = Console(file=output, width=160, force_terminal=True, color_system="standard")
+        console.print(view_of(queued(1, NOW), lost=1234).render(160, 24))
+        assert "\x1b[1;31mLOST 1.2k events (ring buffer full): their requests are shown as unknown" in output.getvalue()
+        assert not any("LOST" in line for line in shown(queued(1, NOW)))
+
+    def test_a_recording_can_not_put_controls_on_the_screen(self) -> None:
+        view = LiveView(info(kernel="6\x1b[2J", dialect="[red]x", vantage="\n"))
+        view.update(Conversation(), NOW)
+        assert r"Linux 6\x1b[2J  [red]x  \n" in frame(view, width=160)[0]
+
+    def test_all_has_every_table(self) -> None:
+        text = "\n".join(shown(whole(1, NOW), queued(3, NOW), *TestTrouble.events, height=40))
+        for title in ("Requests in flight: 1", "Operations: 1", "Queues: ", "Trouble: "):
+            assert title in text
+
+    def test_before_the_first_update(self) -> None:
+        assert "Requests in flight: 0" in frame(LiveView(info()))[2]
+
+
+def _nanoseconds(duration: str) -> float:
+    unit = duration.lstrip("0123456789.")
+    return float(duration.removesuffix(unit)) * {"s": 1e9, "ms": 1e6, "us": 1e3, "ns": 1}[unit]
+
+
+def busy(**options: Any) -> LiveView:
+    """Everything at once: traffic, trouble, loss, wide characters."""
+    view, conversation = LiveView(info(mounts={CONNECTION: "/mnt/日本語"}), **options), Conversation()
+    traffic = Traffic()
+    conversation.feed(batch(queued(900_001, NOW - SECOND, Opcode.LOOKUP, extra="übel-日本語-🦊🦊🦊".encode() + b"\0")))
+    conversation.feed(batch(*TestTrouble.events))
+    for step in range(3):
+        view.update(conversation, NOW + step * SECOND)
+        conversation.feed(traffic.next(NOW + step * SECOND, NOW + (step + 1) * SECOND, 500), int(step == 2))
+    for number in range(40):
+        conversation.feed(queued(950_001 + 2 * number, NOW + 2 * SECOND, cpu=number))
+    view.update(conversation, NOW + 3 * SECOND)
+    return view
+
+
+class TestSizes:
+    @pytest.mark.parametrize("ascii_only", [False, True])
+    @pytest.mark.parametrize("key", [*"1234", "?"])
+    def test_no_line_is_wider_than_the_terminal(self, key: str, ascii_only: bool) -> None:
+        view = busy(ascii_only=ascii_only)
+        view.key(key)
+        for width in range(20, 201):
+            lines = frame(view, width=width, height=30)
+            assert len(lines) == 30
+            assert max(map(cell_len, lines)) <= width, width
+
+    @pytest.mark.parametrize("key", [*"1234", "?"])
+    def test_every_height(self, key: str) -> None:
+        view = busy()
+        view.key(key)
+        for height in range(1, 60):
+            lines = frame(view, width=80, height=height)
+            assert len(lines) == height
+            assert any(line.strip() for line in lines)
+            if height >= 3:
+                assert "q quit" in lines[-1]
+
+    @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 5), (10, 2)])
+    def test_sizes_that_nobody_has(self, size: tuple[int, int]) -> None:
+        lines = frame(busy(), *size)
+        assert len(lines) == size[1]
+        assert max(map(cell_len, lines)) <= size[0]
+
+    def test_80_columns_have_what_is_essential(self) -> None:
+        view = busy()
+        heads = {"2": "unique operation name conn queue entry state age client",
+                 "3": "operation count rate/s errors wait server total",
+                 "4": "conn queue entries available in kernel in server backlog deepest delivered"}  # fmt: skip
+        for key, head in heads.items():
+            view.key(key)
+            assert head in [" ".join(line.split()) for line in frame(view, width=80, height=24)]
+
+    def test_40_columns_drop_whole_columns(self) -> None:
+        view = busy()
+        heads = {"2": "unique operation state age", "3": "operation count errors total",
+                 "4": "conn queue in server backlog delivered"}  # fmt: skip
+        for key, head in heads.items():
+            view.key(key)
+            assert head in [" ".join(line.split()) for line in frame(view, width=40, height=15)]
+
+    def test_five_lines_show_a_row(self) -> None:
+        lines = shown(queued(1, NOW - SECOND), width=40, height=5)
+        assert "READ" in lines[3]
+
+    def test_ascii_only(self) -> None:
+        view = busy(ascii_only=True)
+        for key in [*"1234", "?"]:
+            view.key(key)
+            assert all(line.isascii() for line in frame(view, width=60, height=40))
+        view.key("2")
+        assert r"\xfcbel-\u65e5" in "\n".join(frame(view, width=160))
+
+    def test_layout_drops_by_rank_and_gives_room_by_rank(self) -> None:
+        columns = (Column("a", 5, rank=2), Column("b", 5, rank=0, grow=3), Column("c", 5, rank=1, grow=10))
+        assert layout(columns, 17).widths == ((0, 5), (1, 5), (2, 5))
+        assert layout(columns, 16).widths[0][0] == 1
+        assert layout(columns, 24).widths == ((0, 5), (1, 8), (2, 7))
+        assert layout(columns, 3).widths == ((1, 3),)
+
+    @pytest.mark.parametrize(
+        ("text", "width", "right", "result"),
+        [
+            ("abc", 5, False, "abc  "), ("abc", 5, True, "  abc"), ("abcdef", 4, False, "abc…"),
+            ("123456", 4, True, "…456"), ("日本語", 5, False, "日本…"), ("日本語", 4, False, "日 …"),
+            ("日本", 6, True, "  日本"), ("abc", 1, True, "…"), ("abc", 0, False, ""), ("日", 0, False, ""),
+        ],
+    )  # fmt: skip
+    def test_fitted(self, text: str, width: int, right: bool, result: str) -> None:
+        assert fitted(text, width, UNICODE.cut, right=right) == result
+        assert cell_len(result) == width
+
+    @pytest.mark.parametrize(
+        ("text", "width", "result"),
+        [
+            ("comm/1234567", 10, "com…234567"),
+            ("日本語日本語/12", 8, "日…語/12"),
+            ("日本語日本語/12", 9, "日 …語/12"),
+            ("comm/1", 6, "comm/1"),
+            ("ab", 1, "…"),
+        ],
+    )
+    def test_a_client_that_is_too_long_keeps_both_ends(self, text: str, width: int, result: str) -> None:
+        assert fitted(text, width, UNICODE.cut, middle=True) == result
+        assert cell_len(result) == width
+
+    def test_glyphs_that_are_plain(self) -> None:
+        assert "".join((ASCII.rule, ASCII.cut, ASCII.arrow, ASCII.up, ASCII.down)).isascii()
+
+
+class TestKeys:
+    def test_only_q_quits(self) -> None:
+        view = busy()
+        keys = [*"1234 sSrjk?xXQ", "tab", "backtab", "up", "down", "pgup", "pgdn", "home", "end", "escape", "left", ""]
+        assert all(view.key(key) for key in keys)
+        assert not view.key("q")
+
+    def test_views(self) -> None:
+        view = LiveView(info())
+        assert view.view == "all"
+        for number, name in enumerate(VIEWS, start=1):
+            view.key(str(number))
+            assert view.view == name
+        view.key("tab")
+        assert view.view == "all"
+        view.key("backtab")
+        assert view.view == "queues"
+
+    def test_paused_the_picture_stands_still(self) -> None:
+        conversation, view = Conversation(), LiveView(info())
+        conversation.feed(batch(queued(1, NOW), whole(3, NOW - SECOND), delivered(5, NOW)))
+        view.update(conversation, NOW)
+        view.key(" ")
+        assert view.paused
+        before = {key: frame(view) for key in "1234" if view.key(key)}
+        assert all(lines[0].startswith("PAUSED") for lines in before.values())
+        conversation.feed(batch(queued(7, NOW), committed(5, NOW + 1), whole(9, NOW), *TestTrouble.events), lost=5)
+        view.update(conversation, NOW + SECOND)
+        assert {key: frame(view) for key in "1234" if view.key(key)} == before
+        view.key(" ")
+        view.key("2")
+        view.update(conversation, NOW + SECOND)
+        lines = frame(view)
+        assert not lines[0].startswith("PAUSED")
+        assert "Requests in flight: 3" in lines[3]
+        assert "unknown" in row(lines, " 1  READ")
+
+    @pytest.mark.parametrize("size", [(20, 1), (20, 5), (40, 15), (80, 24)])
+    def test_paused_is_said_at_every_size(self, size: tuple[int, int]) -> None:
+        view = busy()
+        view.key(" ")
+        assert "PAUSED" in frame(view, *size)[0]
+
+    def test_sorting_works_while_paused(self) -> None:
+        view = view_of(queued(3, NOW - 2), queued(1, NOW - 1), keys="2 ")
+        assert column(frame(view), "unique") == ["3", "1"]
+        view.key("s")
+        assert column(frame(view), "unique") == ["1", "3"]
+
+    def test_help(self) -> None:
+        view = view_of(queued(1, NOW), keys="?")
+        lines = frame(view, width=80, height=50)
+        assert row(lines, "s S", "sort by")
+        assert not any("READ" in line for line in lines)
+        assert any("READ" in line for line in frame(view_of(queued(1, NOW), keys="??")))
+        view.key("escape")
+        assert any("READ" in line for line in frame(view))
+
+    def test_help_scrolls_where_it_is_longer_than_the_screen(self) -> None:
+        view = view_of(keys="?")
+        assert frame(view, width=40, height=10)[2].rstrip() == "Keys"
+        view.key("down")
+        assert "quit" in frame(view, width=40, height=10)[2]
+        for _ in range(20):
+            view.key("pgdn")
+        assert "go on" in "".join(frame(view, width=40, height=10)[-3:-1])
+        view.key("up")
+        assert "go on" not in frame(view, width=40, height=10)[-2]
+
+    def test_the_keys_are_on_the_last_line(self) -> None:
+        words = frame(LiveView(info()), width=80)[-1]
+        for word in ("q quit", "space pause", "1-4 view", "s/S sort", "r reverse", "? help", "arrows scroll"):
+            assert word in words
