@@ -19,7 +19,7 @@ struct ft_served {
 int bpf_iter__task_file(struct bpf_iter__task_file *ctx) {
 	struct seq_file *seq = ctx->meta->seq;
 	struct file *file = ctx->file;
-	struct task_struct *task = ctx->task;
+	char *task = (void *)ctx->task;
 	struct ft_served served = {};
 	u32 connected = 0, initialized = 0;
 
@@ -31,9 +31,9 @@ int bpf_iter__task_file(struct bpf_iter__task_file *ctx) {
 	served.connection = ft_channel_number(channel);
 	if (!served.connection)
 		return 0;
-	READ(served.pid, task->tgid);
+	bpf_probe_read_kernel(&served.pid, sizeof(served.pid), task + OFFSET_task_struct_tgid);
 	served.fd = ctx->fd;
-	bpf_probe_read_kernel(served.comm, sizeof(served.comm), task->comm);
+	bpf_probe_read_kernel(served.comm, sizeof(served.comm), task + OFFSET_task_struct_comm);
 	READ(connected, channel->connected);
 	READ(initialized, channel->initialized);
 	served.flags = (connected ? FT_CONNECTED : 0) | (initialized ? FT_INITIALIZED : 0);

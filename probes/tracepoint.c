@@ -91,6 +91,12 @@ static inline int ft_names(u32 opcode) {
 	return 0;
 }
 
+/*
+ * Keeps the compiler from testing a copy of a length and using the original, which has no bound that the verifier knows
+ * (clang 19 does). Used on a u64, of which no 32-bit copy is made.
+ */
+#define FT_BOUND(length) asm volatile("" : "+r"(length))
+
 static inline void ft_read_names(struct ft_record *e, struct fuse_args *args) {
 	struct fuse_in_arg in[3] = {};
 	int names = ft_names(e->opcode);
@@ -100,25 +106,29 @@ static inline void ft_read_names(struct ft_record *e, struct fuse_args *args) {
 	/* Before io_uring came, an operation without a header had its name as the first argument. */
 	int old = !ft_has_operation_header(e->opcode) && in[0].size > 0;
 	u32 room = names == 2 ? FT_EXTRA_SIZE / 2 : FT_EXTRA_SIZE;
-	u32 size = old ? in[0].size : in[1].size;
+	u64 size = old ? in[0].size : in[1].size;
 	const void *value = old ? in[0].value : in[1].value;
+	FT_BOUND(size);
 	if (size > room) {
 		size = room;
 		e->flags |= FT_NAME_CUT;
 	}
 	e->extra_size = size;
+	FT_BOUND(size);
 	if (size > 0 && size <= FT_EXTRA_SIZE)
 		bpf_probe_read_kernel(e->extra, size, value);
 	if (names == 1)
 		return;
 	size = old ? in[1].size : in[2].size;
 	value = old ? in[1].value : in[2].value;
+	FT_BOUND(size);
 	if (size > FT_EXTRA_SIZE / 2) {
 		size = FT_EXTRA_SIZE / 2;
 		e->flags |= FT_NAME_CUT;
 	}
 	e->second = FT_EXTRA_SIZE / 2;
 	e->extra_size = FT_EXTRA_SIZE / 2 + size;
+	FT_BOUND(size);
 	if (size > 0 && size <= FT_EXTRA_SIZE / 2)
 		bpf_probe_read_kernel(e->extra + FT_EXTRA_SIZE / 2, size, value);
 }
@@ -344,12 +354,12 @@ static inline struct file *ft_submitted_file(struct io_kiocb *req, struct io_rin
 			READ(file_ptr, node->file_ptr);
 		return (struct file *)(file_ptr & ~3ULL);   /* FFS_MASK, io_uring/filetable.h */
 	}
-	struct task_struct *task = (void *)bpf_get_current_task();
+	char *task = (void *)bpf_get_current_task();
 	struct files_struct *files = 0;
 	struct fdtable *table = 0;
 	struct file **slots = 0;
 	u32 count = 0;
-	READ(files, task->files);
+	bpf_probe_read_kernel(&files, sizeof(files), task + OFFSET_task_struct_files);
 	if (!files)
 		return 0;
 	READ(table, files->fdt);

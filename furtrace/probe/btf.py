@@ -30,6 +30,10 @@ class _Type(ctypes.Structure):
     def vlen(self) -> int:
         return int(self.info & 0xFFFF)
 
+    @property
+    def flag(self) -> bool:
+        return bool(self.info >> 31)
+
 
 class _Member(ctypes.Structure):
     """``struct btf_member``, 12 bytes."""
@@ -126,20 +130,27 @@ class KernelTypes:
 
     def members(self, struct: str) -> frozenset[str]:
         """Names of the members of ``struct``, those of anonymous members in it included; empty if there is none."""
-        type_id = self._find(struct, _KIND_STRUCT)
-        return frozenset(self._members(type_id)) if type_id else frozenset()
+        return frozenset(self.offsets(struct))
 
-    def _members(self, type_id: int) -> Iterable[str]:
+    def offsets(self, struct: str) -> dict[str, int]:
+        """Offsets in bytes of the members of ``struct``, as :meth:`members`; of a bit field, of the byte it is in."""
+        type_id = self._find(struct, _KIND_STRUCT)
+        return {name: bits // 8 for name, bits, _ in self._members(type_id, 0)} if type_id else {}
+
+    def _members(self, type_id: int, base: int) -> Iterable[tuple[str, int, bool]]:
+        """Name, offset in bits, and whether it is a bit field, of each member; ``base`` bits are added to all."""
         struct = self._type(type_id)
         if struct.kind not in (_KIND_STRUCT, _KIND_UNION):
             return
         array = (_Member * struct.vlen).from_address(ctypes.addressof(struct) + ctypes.sizeof(_Type))
         for member in array:
             name = self._name(member.name_off)
+            # With the kind flag set the upper 8 bits are a bit field's width (Documentation/bpf/btf.rst).
+            offset, width = (member.offset & 0xFFFFFF, member.offset >> 24) if struct.flag else (member.offset, 0)
             if name:
-                yield name
+                yield name, base + offset, bool(width)
             else:
-                yield from self._members(member.type)
+                yield from self._members(member.type, base + offset)
 
     def size(self, struct: str) -> int:
         """Size of ``struct`` in bytes; 0 if there is none."""
@@ -188,6 +199,30 @@ class KernelTypes:
         """Lines ``#define HAVE_<struct>_<member>`` and ``HAVE_<enumerator>``: what a probe asks, never a version."""
         lines = [f"#define HAVE_{struct}_{member} 1" for struct in structs for member in sorted(self.members(struct))]
         lines += [f"#define HAVE_{name} 1" for enum in enums for name in self.enumerators(enum)]
+        return "\n".join(lines) + "\n"
+
+    def offset_macros(self, structs: Iterable[str]) -> str:
+        """Lines ``#define OFFSET_<struct>_<member> <bytes>``, for structures too entangled to be defined in C."""
+        lines = [
+            f"#define OFFSET_{struct}_{name} {at}" for struct in structs for name, at in self.offsets(struct).items()
+        ]
+        return "\n".join(lines) + "\n"
+
+    def layout_checks(self, structs: Iterable[str]) -> str:
+        """C assertions that the definitions of ``structs`` have the kernel's own offsets and sizes.
+
+        libbpf makes the definitions anew from BTF and has to guess at alignment; where it guesses wrong, a probe must
+        not compile rather than read the wrong bytes.
+        """
+        lines = []
+        for struct in structs:
+            type_id = self._find(struct, _KIND_STRUCT)
+            for member, bits, is_bit_field in self._members(type_id, 0) if type_id else ():
+                if not is_bit_field:
+                    offset = f"__builtin_offsetof(struct {struct}, {member})"
+                    lines.append(
+                        f'_Static_assert({offset} == {bits // 8}, "struct {struct} is not laid out as BTF says");'
+                    )
         return "\n".join(lines) + "\n"
 
 

@@ -19,36 +19,14 @@ from furtrace.probe.ring import Ring
 RING_PAGES: Final = 16384
 """Size of the ring buffer: 64 MiB, 104 000 records, a second of the busiest traffic that was measured."""
 
-STRUCTS: Final = [
-    "fuse_req",
-    "fuse_args",
-    "fuse_iqueue_ops",
-    "fuse_mount",
-    "fuse_chan",
-    "fuse_conn",
-    "fuse_dev",
-    "fuse_ring",
-    "fuse_ring_queue",
-    "fuse_ring_ent",
-    "fuse_bufpool",
-    "fuse_uring_req_header",
-    "fuse_uring_ent_in_out",
-    "fuse_uring_cmd_req",
-    "io_kiocb",
-    "io_ring_ctx",
-    "io_uring_cmd",
-    "io_uring_sqe",
-    "io_uring_cqe",
-    "io_rsrc_node",
-    "file",
-    "file_operations",
-    "task_struct",
-    "files_struct",
-    "fdtable",
-    "seq_file",
-    "bpf_iter_meta",
-    "bpf_iter__task_file",
-]
+STRUCTS: Final = (
+    *("fuse_req", "fuse_args", "fuse_iqueue_ops", "fuse_mount", "fuse_chan", "fuse_conn", "fuse_dev"),
+    *("fuse_ring", "fuse_ring_queue", "fuse_ring_ent", "fuse_bufpool", "fuse_uring_req_header", "fuse_uring_cmd_req"),
+    *("io_kiocb", "io_ring_ctx", "io_uring_cmd", "io_uring_sqe", "io_uring_cqe", "io_rsrc_node"),
+    *("file", "file_operations", "files_struct", "fdtable"),
+    *("seq_file", "bpf_iter_meta", "bpf_iter__task_file"),
+)
+OFFSETS: Final = ("task_struct",)
 ENUMS: Final = ("fuse_req_flag", "io_uring_op")
 
 _TRACING, _ITERATOR = 26, 28  # BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER (include/uapi/linux/bpf.h)
@@ -81,11 +59,14 @@ def _settings(types: KernelTypes, filters: Filters) -> str:
 
 
 def _kernel_header(types: KernelTypes) -> str:
-    return (
-        "#pragma once\n#include <linux/types.h>\n"
-        + types.definitions(STRUCTS, ENUMS)
-        + types.feature_macros(STRUCTS, ENUMS)
+    parts = (
+        "#pragma once\n#include <linux/types.h>\n",
+        types.definitions(STRUCTS, ENUMS),
+        types.layout_checks(STRUCTS),
+        types.feature_macros(STRUCTS, ENUMS),
+        types.offset_macros(OFFSETS),
     )
+    return "".join(parts)
 
 
 @contextlib.contextmanager
