@@ -16,7 +16,6 @@ from rich.console import Console
 from furtrace.cli.outputs import summary, write_lines
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
-from furtrace.demo.enable import enable_uring
 from furtrace.demo.errors import DemoError
 from furtrace.demo.process import DemoServer
 from furtrace.demo.profiles import PROFILES
@@ -111,13 +110,11 @@ class _Demo:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="furtrace-demo-")))
             mountpoint, log = folder / "mnt", folder / "server.log"
             mountpoint.mkdir()
-            if self.uring:
-                stack.enter_context(enable_uring())
             console.print(f"Attaching the probes, then mounting the demo server on {mountpoint} ...")
             trace = stack.enter_context(LiveTrace(Target(mount=str(mountpoint)), Filters()))
             server = DemoServer(depth=self.depth, uring=self.uring, log=log, directory=mountpoint)
             loop = self._trace(stack, trace, server, stopping)
-            console.print(f"... and so on. {summary(self.conversation, loop.elapsed_ns())[0]}.")
+            console.print(f"... {summary(self.conversation, loop.elapsed_ns())[0]}", soft_wrap=True)
             console.print()
             console.print(operations_table(self.conversation))
             console.print()

@@ -1,12 +1,15 @@
 """Options that several commands share: what to trace."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import click
 
 from furtrace.wire.opcodes import Opcode
+
+_NUMBER: Final = re.compile(r"[0-9]{1,10}")  # isdigit() takes digits that int() does not
 
 
 class OpcodeList(click.ParamType[frozenset[int]]):
@@ -23,7 +26,7 @@ class OpcodeList(click.ParamType[frozenset[int]]):
             name = word.strip().upper().removeprefix("FUSE_")
             if name in Opcode.__members__:
                 codes.add(int(Opcode[name]))
-            elif name.isdigit() and int(name) < 1 << 32:
+            elif _NUMBER.fullmatch(name) and int(name) < 1 << 32:
                 codes.add(int(name))
             else:
                 self.fail(f"{word!r} is no FUSE operation; try LOOKUP, READ, WRITE, ...", param, ctx)
@@ -40,7 +43,7 @@ class NumberList(click.ParamType[frozenset[int]]):
         if isinstance(value, frozenset):
             return value
         words = [word.strip() for word in str(value).split(",")]
-        if not all(word.isdigit() and int(word) < 1 << 16 for word in words):
+        if not all(_NUMBER.fullmatch(word) and int(word) < 1 << 16 for word in words):
             self.fail(f"{value!r} is no list of queue numbers, such as 0,1", param, ctx)
         return frozenset(map(int, words))
 

@@ -37,5 +37,5 @@ class Stopping:
 
     def wait(self, seconds: float) -> None:
         """Sleep, but not past a signal."""
-        if self.signal is None:
-            select.select([self._read], [], [], seconds)
+        if self.signal is None and select.select([self._read], [], [], seconds)[0]:
+            os.read(self._read, 4096)  # the byte of a signal that somebody else handles must not cut short all to come

@@ -8,7 +8,7 @@ import numpy as np
 
 from furtrace.model.operations import Operations
 from furtrace.model.queues import Queues
-from furtrace.model.requests import Requests, Requests_
+from furtrace.model.requests import Requests, Requests_, cut_at_inits
 from furtrace.trace.record import Kind, Records
 
 _REMEMBERED: Final = 200
@@ -41,16 +41,21 @@ class Conversation:
             batch: events in the order of the ring buffer.
             lost: how many the kernel could not write since the last batch.
         """
-        finished = self.requests.feed(batch, lost)
+        parts = [self._feed(part, lost) for part in cut_at_inits(batch)]
+        finished = parts[0] if len(parts) == 1 else np.concatenate(parts)
         self.events += len(batch)
         self.lost += lost
         self.ended += len(finished)
         self.errors += int((finished["error"] != 0).sum())
         self.operations.add(finished)
-        self.queues.update(batch, self.requests.under_way, self.requests.entries())
         self._note_trouble(batch)
         for transport, count in zip(*np.unique(finished["transport"], return_counts=True), strict=True):
             self.by_transport[int(transport)] = self.by_transport.get(int(transport), 0) + int(count)
+        return finished
+
+    def _feed(self, batch: Records, lost: int) -> Requests_:
+        finished = self.requests.feed(batch, lost)
+        self.queues.update(batch, self.requests.under_way, self.requests.entries())
         return finished
 
     def _note_trouble(self, batch: Records) -> None:

@@ -82,7 +82,8 @@ class Queues:
             elif event["kind"] == Kind.REGISTER:
                 self._queue((connection, queue)).registered += 1
             elif event["command_op"] == 1 and (connection, queue) in self._queues:
-                self._queue((connection, queue)).registered -= 1
+                known = self._queue((connection, queue))
+                known.registered = max(0, known.registered - 1)  # the REGISTER itself may have been lost
 
     def _depths(self, connections: _U32, queues: _U32, change: npt.NDArray[np.int64]) -> None:
         """Deepest backlog within the batch: the running sum of requests that came (1) and were delivered (-1)."""

@@ -35,7 +35,7 @@ REQUEST: Final = np.dtype(
         ("client_tid", "<u4"),
         ("server_pid", "<u4"),
         ("server_tid", "<u4"),
-        ("reply_size", "<i4"),
+        ("reply_size", "<i8"),
         ("moved", "<i8"),
         ("buffer_id", "<i4"),
         ("pool_offset", "<u4"),
@@ -122,7 +122,7 @@ class Requests:
         self._open_keys: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         self._connections: dict[int, int] = {}
         self._entries: dict[tuple[int, int], dict[int, int]] = {}
-        self._entry_free: dict[int, int] = {}
+        self._entry_free: dict[tuple[int, int], int] = {}
         self.forgotten = 0
         """Requests under way that were dropped because there were more than :data:`MOST_OPEN`."""
 
@@ -146,13 +146,16 @@ class Requests:
             batch: dtype RECORD, in the order of the ring buffer.
             lost: events that the kernel could not write since the last batch.
         """
+        finished = [self._feed(part, lost) for part in cut_at_inits(batch)]
+        return finished[0] if len(finished) == 1 else np.concatenate(finished)
+
+    def _feed(self, batch: Records, lost: int) -> Requests_:
         if lost:
             self._open["uncertain"] = True
             self._entry_free.clear()
         kinds = np.ascontiguousarray(batch["kind"])
-        if (kinds == Kind.INIT).any():
-            for connection in np.unique(batch["connection"][kinds == Kind.INIT]):
-                self._forget_connection(int(connection), batch)
+        if len(kinds) and kinds[0] == Kind.INIT:
+            self._forget_connection(int(batch["connection"][0]), int(batch["ns"][0]))
         named = batch["unique"] != 0
         # Where each kind's events are in the batch; the records themselves, 632 bytes each, are never copied.
         places = {kind: np.flatnonzero((kinds == kind) & named) for kind in _FATES}
@@ -211,10 +214,12 @@ class Requests:
         fresh = np.flatnonzero((rows["entry"] != 0) & (rows["entry_index"] < 0))
         if not len(fresh):
             return
-        addresses, inverse = np.unique(rows["entry"][fresh], return_inverse=True)
-        first = np.full(len(addresses), -1)
-        first[inverse[::-1]] = fresh[::-1]
-        numbers = np.array([self._entry_number(rows[at]) for at in first], np.int32)
+        used = np.where(rows["delivered_ns"][fresh] != 0, rows["delivered_ns"][fresh], rows["committed_ns"][fresh])
+        fresh = fresh[np.argsort(used, kind="stable")]
+        _, first, inverse = np.unique(_entries_of(rows[fresh]), return_index=True, return_inverse=True)
+        numbers = np.empty(len(first), np.int32)
+        for at in np.argsort(first).tolist():
+            numbers[at] = self._entry_number(rows[fresh[first[at]]])
         rows["entry_index"][fresh] = numbers[inverse]
 
     def _entry_number(self, row: np.void) -> int:
@@ -226,15 +231,17 @@ class Requests:
         at = np.flatnonzero(finished["entry"] != 0)
         if not len(at):
             return
-        order = at[np.argsort(finished["entry"][at], kind="stable")]
-        entries, ended = finished["entry"][order], finished["ended_ns"][order]
+        entries = _entries_of(finished[at])
+        sorting = np.argsort(entries, kind="stable")
+        order, entries = at[sorting], entries[sorting]
+        ended = finished["ended_ns"][order]
         free = np.zeros(len(order), np.uint64)
         starts = np.flatnonzero(np.r_[True, entries[1:] != entries[:-1]])
         free[1:] = ended[:-1]
-        free[starts] = [self._entry_free.get(int(entry), 0) for entry in entries[starts]]
-        for entry, last in zip(entries[np.r_[starts[1:] - 1, len(order) - 1]].tolist(),
-                               ended[np.r_[starts[1:] - 1, len(order) - 1]].tolist(), strict=True):  # fmt: skip
-            self._entry_free[entry] = last
+        heads = finished[order[starts]]
+        names = list(zip(heads["connection"].tolist(), heads["entry"].tolist(), strict=True))
+        free[starts] = [self._entry_free.get(name, 0) for name in names]
+        self._entry_free.update(zip(names, ended[np.r_[starts[1:] - 1, len(order) - 1]].tolist(), strict=True))
         queued = finished["queued_ns"][order]
         sure = (free != 0) & (queued != 0) & (finished["flags"][order] & (Flag.BACKGROUND | Flag.HAS_BUFFER) == 0)
         assigned = np.where(sure, np.maximum(free, queued), 0)
@@ -253,14 +260,21 @@ class Requests:
         order = np.argsort(all_keys)
         self._open_keys, self._open = all_keys[order], all_rows[order]
 
-    def _forget_connection(self, connection: int, batch: Records) -> None:
+    def _forget_connection(self, connection: int, began: int) -> None:
         """A new INIT: the connection's number is used anew, and what was under way under it is gone."""
-        began = batch["ns"][(batch["kind"] == Kind.INIT) & (batch["connection"] == connection)].min()
         gone = (self._open["connection"] == connection) & (self._open["ended_ns"] == 0)
         gone &= (first_seen(self._open) < began) & (self._open["opcode"] != Opcode.INIT)
         self._open, self._open_keys = self._open[~gone], self._open_keys[~gone]
         for place in [place for place in self._entries if place[0] == connection]:
             del self._entries[place]
+        for entry in [entry for entry in self._entry_free if entry[0] == connection]:
+            del self._entry_free[entry]
+
+
+def cut_at_inits(batch: Records) -> list[Records]:
+    """The batch in parts, each INIT the first event of one: what comes before it is of an older connection."""
+    cuts = np.flatnonzero(batch["kind"] == Kind.INIT)
+    return np.split(batch, cuts[cuts > 0]) if len(cuts) else [batch]
 
 
 def first_seen(rows: Requests_) -> npt.NDArray[np.uint64]:
@@ -280,6 +294,14 @@ def state(row: np.void) -> str:
     if row["delivered_ns"]:
         return "in the server"
     return "queued"
+
+
+def _entries_of(rows: Requests_) -> npt.NDArray[np.intp]:
+    """A number for each row's entry, the same for the same entry; another connection's may have the same address."""
+    _, places = np.unique(rows["connection"].astype(np.uint64) << np.uint64(32) | rows["queue"], return_inverse=True)
+    addresses, entries = np.unique(rows["entry"], return_inverse=True)
+    numbers: npt.NDArray[np.intp] = places * len(addresses) + entries
+    return numbers
 
 
 def _fill_queued(rows: Requests_, events: Events, at: Places) -> None:
@@ -346,7 +368,7 @@ def _fill_committed(rows: Requests_, events: Events, at: Places) -> None:
     _fill_place(rows, events, at)
     whole = (events["flags"] & Flag.HEADER_FROM_SERVER) != 0
     headers = events.only(whole)["header"]
-    rows["reply_size"][at[whole]] = _part(headers, _PAYLOAD_SIZE_OFFSET, 4).view("<i4")
+    rows["reply_size"][at[whole]] = _part(headers, _PAYLOAD_SIZE_OFFSET, 4).view("<u4")
 
 
 def _fill_ended(rows: Requests_, events: Events, at: Places) -> None:
@@ -384,6 +406,8 @@ def _fill_moved(rows: Requests_, events: Events, at: Places) -> None:
 
 _BRINGERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)
 _WRITERS: Final = (Opcode.WRITE, Opcode.COPY_FILE_RANGE)  # their reply is a fuse_write_out: u32 size first
+MOVERS: Final = (*_BRINGERS, *_WRITERS)
+"""Operations whose result is a number of bytes, ``moved``."""
 _GIVEN_UP: Final = (-4, -103, -107)  # EINTR, ECONNABORTED, ENOTCONN
 
 

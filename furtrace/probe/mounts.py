@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Self
 
 _MOUNTINFO = Path("/proc/self/mountinfo")
-_ESCAPE = re.compile(rb"\\([0-7]{3})")
+_ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
+_DEVICE = re.compile(rb"([0-9]{1,7}):([0-9]{1,7})")
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,18 @@ def _unescape(field: bytes) -> str:
 def parse_mountinfo(text: bytes) -> list[Mount]:
     """FUSE mounts in the text of a mountinfo file (proc_pid_mountinfo(5)), in its order; virtiofs is none."""
     mounts = []
-    for line in text.splitlines():
+    for line in text.split(b"\n"):  # not splitlines(): a name may hold a carriage return
         before, separator, after = line.partition(b" - ")
         fields, tail = before.split(b" "), after.split(b" ")
         if not separator or len(fields) < 5 or len(tail) < 2:
             continue
         fstype = _unescape(tail[0])
-        if fstype in ("fuse", "fuseblk") or fstype.startswith(("fuse.", "fuseblk.")):
-            major, _, minor = fields[2].partition(b":")
+        device = _DEVICE.fullmatch(fields[2])
+        if device and (fstype in ("fuse", "fuseblk") or fstype.startswith(("fuse.", "fuseblk."))):
             # A connection has its super block's device number, in the kernel's own encoding (MKDEV).
-            mounts.append(Mount(_unescape(fields[4]), int(major) << 20 | int(minor), fstype, _unescape(tail[1])))
+            mounts.append(
+                Mount(_unescape(fields[4]), int(device[1]) << 20 | int(device[2]), fstype, _unescape(tail[1]))
+            )
     return mounts
 
 

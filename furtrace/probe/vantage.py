@@ -115,7 +115,7 @@ class Vantages:
         if not found:
             return "not there, or inlined"
         ways = []
-        if not self._types.function_id(found[0]):
+        if not any(map(self._types.function_id, found)):
             ways.append("no BTF for fentry")
         elif fentry_refused(self._types) is not None:
             ways.append(f"fentry {fentry_refused(self._types)}")

@@ -144,6 +144,7 @@ class _Archive:
             "Dir::State::lists": self.folder / "lists",
             "Dir::State::status": self.folder / "status",  # what the machine has installed has no say
             "Dir::Cache": self.folder / "downloads",
+            "Acquire::Check-Valid-Until": "false",  # a mirror that lags behind is good enough
             "Acquire::Languages": "none",
             "Acquire::Retries": 1,
             "Acquire::http::Timeout": 20,

@@ -73,7 +73,7 @@ def examples() -> Examples:
 def passthrough_hp(source: Path, options: Sequence[str] = ()) -> Iterator[Server]:
     """Run ``passthrough_hp`` over io_uring on the folder ``source``, mounted on a fresh folder.
 
-    Needs root, and the kernel's switch (``kernel.uring_enabled``). ``options`` are further arguments of the command,
+    Needs root, and the kernel's switch (``furtrace.demo.enable``). ``options`` are further arguments of the command,
     such as ``--nocache``.
 
     Raises:

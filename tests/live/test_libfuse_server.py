@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.external import Unavailable, kernel, libfuse
+from tests.external import Unavailable, libfuse
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.usefixtures("uring")]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def source(tmp_path: Path) -> Path:
 def server(source: Path) -> Iterator[libfuse.Server]:
     try:
         libfuse.examples()
-        with kernel.uring_enabled(), libfuse.passthrough_hp(source) as server:
+        with libfuse.passthrough_hp(source) as server:
             yield server
     except Unavailable as reason:
         pytest.skip(str(reason))
@@ -55,7 +55,7 @@ def test_leaves_nothing_behind(source: Path, end: signal.Signals) -> None:
     # A killed server leaves its mount, and a file that is in use keeps it busy.
     try:
         libfuse.examples()
-        with kernel.uring_enabled(), libfuse.passthrough_hp(source) as server:
+        with libfuse.passthrough_hp(source) as server:
             in_use = os.open(server.mountpoint / "small", os.O_PATH)
             os.kill(server.pid, end)
     except Unavailable as reason:
