@@ -1,0 +1,149 @@
+"""The manual pages say what the command line does: same commands, same options, same names in the output."""
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+
+from furtrace import __version__
+from furtrace.cli import furtrace
+from furtrace.export.jsonlines import event_object, request_object, summary_object
+from furtrace.model.conversation import Conversation
+from furtrace.model.requests import new_requests
+from furtrace.trace.record import RECORD, Kind
+
+FOLDER = Path(__file__).resolve().parents[2] / "man"
+PAGES = sorted(FOLDER.glob("*.[0-9]"))
+
+_OPTION = re.compile(r"\bFl (Fl [a-z][a-z-]+|[A-Za-z]+)(?= |$)")
+
+
+def contexts() -> Iterator[tuple[str, click.Context]]:
+    """Every command, and furtrace itself, by the name of its page."""
+    settings = furtrace.context_settings
+    whole = click.Context(furtrace, info_name="furtrace", **settings)
+    yield "furtrace", whole
+    for name in furtrace.list_commands(whole):
+        command = furtrace.get_command(whole, name)
+        assert command is not None
+        yield f"furtrace-{name}", click.Context(command, info_name=name, parent=whole)
+
+
+COMMANDS = dict(contexts())
+
+
+def lines(page: str) -> list[str]:
+    return (FOLDER / f"{page}.1").read_text().splitlines()
+
+
+def options_named(text: list[str]) -> set[str]:
+    """Options that macros name: ``Fl Fl mount``, ``Fl h``, or several of one letter in one, ``Fl hV``."""
+    found = set()
+    for line in text:
+        for word in _OPTION.findall(line) if line.startswith(".") else ():
+            found |= {f"--{word[3:]}"} if word.startswith("Fl ") else {f"-{letter}" for letter in word}
+    return found
+
+
+def options_taken(page: str) -> list[click.Option]:
+    context = COMMANDS[page]
+    return [each for each in context.command.get_params(context) if isinstance(each, click.Option)]
+
+
+def items(text: list[str], macro: str) -> set[str]:
+    """Terms that lists explain under ``macro``: ``.It Va opcode , op`` has two."""
+    rows = [line.removeprefix(f".It {macro} ") for line in text if line.startswith(f".It {macro} ")]
+    return {term for row in rows for term in row.split(" , ")}
+
+
+def section(text: list[str], title: str) -> list[str]:
+    """Lines from a heading to the next."""
+    start = text.index(title) + 1
+    return text[start : next((at for at in range(start, len(text)) if text[at].startswith((".Sh", ".Ss"))), None)]
+
+
+def test_every_command_has_a_page_and_every_page_a_command() -> None:
+    assert {page.stem for page in PAGES if page.suffix == ".1"} == set(COMMANDS)
+
+
+def test_the_main_page_lists_the_commands() -> None:
+    text = section(lines("furtrace"), ".Sh DESCRIPTION")
+    assert {f"furtrace-{name}" for name in items(text, "Cm")} == set(COMMANDS) - {"furtrace"}
+
+
+@pytest.mark.parametrize("page", COMMANDS)
+def test_page_and_command_have_the_same_options(page: str) -> None:
+    text = lines(page)
+    taken = {name for option in options_taken(page) for name in (*option.opts, *option.secondary_opts)}
+    explained = options_named([line for line in text if line.startswith(".It Fl")])
+    assert explained == taken
+    assert options_named(text) == taken
+
+
+@pytest.mark.parametrize("page", COMMANDS)
+def test_the_synopsis_has_every_option(page: str) -> None:
+    shown = options_named(section(lines(page), ".Sh SYNOPSIS"))
+    for option in options_taken(page):
+        assert shown & set(option.opts), option.opts
+
+
+@pytest.mark.parametrize("page", COMMANDS)
+def test_options_have_a_value_in_the_page_if_they_take_one(page: str) -> None:
+    for option in options_taken(page):
+        name = next(opt for opt in option.opts if opt.startswith("--")).removeprefix("--")
+        item = next(
+            line for line in lines(page) if line.startswith(".It") and line.split("Fl Fl ")[-1].split()[0] == name
+        )
+        assert (" Ar " in item) == (not option.is_flag and not option.count), item
+
+
+@pytest.mark.parametrize("page", COMMANDS)
+def test_choices_are_explained(page: str) -> None:
+    choices = [option.type.choices for option in options_taken(page) if isinstance(option.type, click.Choice)]
+    assert set().union(*choices) <= items(lines(page), "Cm")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_name_section_version_and_file_agree(page: Path) -> None:
+    text = page.read_text().splitlines()
+    name, number = page.stem, page.suffix.removeprefix(".")
+    assert f".Dt {name.upper()} {number}" in text
+    assert f'.Os "furtrace {__version__}"' in text
+    assert section(text, ".Sh NAME")[0] == f".Nm {name}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_refer_to_pages(page: Path) -> None:
+    for name, number in re.findall(r"^\.Xr (\S+) (\d)", page.read_text(), re.MULTILINE):
+        assert (FOLDER / f"{name}.{number}").exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_mandoc_finds_nothing_wrong(page: Path) -> None:
+    mandoc = shutil.which("mandoc")
+    if mandoc is None:
+        pytest.skip("There is no mandoc here to check the manual pages.")
+    done = subprocess.run([mandoc, "-T", "lint", "-W", "warning", page], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_json_members_are_explained() -> None:
+    event = np.zeros(1, RECORD)
+    event["kind"] = Kind.QUEUED
+    objects = (request_object(new_requests(1)[0]), event_object(event[0]), summary_object(Conversation(), 0))
+    text = section(lines("furtrace-live"), ".Ss JSON lines")
+    starts = [at for at, line in enumerate(text) if line.startswith(".Bl")]
+    assert len(starts) == len(objects)
+    for start, end, made in zip(starts, [*starts[1:], len(text)], objects, strict=True):
+        assert items(text[start:end], "Va") == set(made) - {"type"}
+
+
+def test_the_events_are_explained() -> None:
+    text = section(lines("furtrace-doctor"), ".Ss Where each event is seen")
+    explained = [term for line in text if line.startswith(".It ") for term in line.removeprefix(".It ").split(" , ")]
+    assert explained == [kind.name for kind in Kind]
