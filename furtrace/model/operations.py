@@ -53,8 +53,8 @@ class Histogram:
         total = self.total
         if not total:
             return None
-        at = int(np.searchsorted(np.cumsum(self.counts), share * total))
-        return float(2 ** ((min(at, _BINS - 1) + 0.5) / _STEPS))
+        at = min(int(np.searchsorted(np.cumsum(self.counts), share * total)), _BINS - 1)
+        return float(2 ** ((at + 0.5) / _STEPS)) if at else 0.0  # the first bin: less than the clock can tell
 
 
 @dataclass(frozen=True)

@@ -67,6 +67,7 @@ class LiveTrace:
             self._program = Program(self.filters)
             stack.callback(self._program.close)
             self._choose()
+            self._note_mounts()
             self._stack = stack.pop_all()
         self._program.arm()
         return self
@@ -81,8 +82,6 @@ class LiveTrace:
 
     def _choose(self) -> None:
         target = self.target
-        mounts = fuse_mounts()
-        self.info.mounts.update(mount_names(mounts))
         if target.connection is not None:
             known = {c.number for c in connections(self._program.bpf)}
             if target.connection not in known:
@@ -99,6 +98,13 @@ class LiveTrace:
     def _show(self, numbers: set[int]) -> None:
         self._wanted = numbers
         self._program.show_connections(numbers)
+
+    def _note_mounts(self) -> None:
+        """Keep the names of the mounts that are traced."""
+        names = mount_names(fuse_mounts())
+        if self.target != Target():
+            names = {number: name for number, name in names.items() if number in self._wanted}
+        self.info.mounts.update(names)
 
     def _served_by(self, pid: int) -> set[int]:
         if not Path(f"/proc/{pid}").exists():
@@ -134,7 +140,7 @@ class LiveTrace:
         batch = self._program.ring.read()
         lost = self._program.lost()
         if self._watch.changed():
-            self.info.mounts.update(mount_names(fuse_mounts()))
+            self._note_mounts()
         if self._waiting is not None:
             batch = self._hold(batch)
         return batch, lost
@@ -153,6 +159,7 @@ class LiveTrace:
         if mount is None:
             return no_records()
         self._show({mount.connection})
+        self._note_mounts()
         held = np.concatenate([*self._held, no_records()])
         self._held, self._waiting = [], None
         mine: Records = held[held["connection"] == mount.connection]

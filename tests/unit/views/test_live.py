@@ -266,7 +266,7 @@ class TestOperations:
         for part in (first, second):
             part["entry"][1:3] = 0xFFFF0000
         cells = row(shown(first, second, keys="3", width=160), "READ").split()
-        assert cells[4] == "1ns/1ns"
+        assert cells[4] == "0ns/0ns"
         assert cells[5].startswith(("9", "10"))
 
     def test_rate_over_the_last_seconds(self) -> None:
