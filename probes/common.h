@@ -22,11 +22,13 @@ BPF_RINGBUF_OUTPUT(events, FT_RING_PAGES);
 BPF_PERCPU_ARRAY(lost, u64, 1);
 
 /*
- * `armed` is set once every probe is attached: before that a request would show in some of them only. Which
- * connections are shown: 0 all, 1 only those in `connections`, 2 all but those.
+ * `armed` is set once every probe is attached: before that a request would show in some of them only. A connection that
+ * is listed in `connections` is shown or hidden as its value says, whatever `others` says; so what is listed can be
+ * changed step by step, and no step shows or hides a wrong one.
  */
-struct ft_settings { u32 armed, which; };
-#define FT_ALL_BUT_LISTED 2
+struct ft_settings { u32 armed, others; };
+#define FT_HIDE 0
+#define FT_SHOW 1
 BPF_ARRAY(settings, struct ft_settings, 1);
 BPF_HASH(connections, u32, u8, 4096);
 
@@ -70,10 +72,8 @@ static inline int ft_connection_wanted(u32 connection) {
 	struct ft_settings *now = settings.lookup(&zero);
 	if (!now || !now->armed)
 		return 0;
-	if (!now->which)
-		return 1;
 	u8 *listed = connections.lookup(&connection);
-	return now->which == FT_ALL_BUT_LISTED ? listed == 0 : listed != 0;
+	return (listed ? *listed : now->others) == FT_SHOW;
 }
 
 /*
@@ -81,10 +81,7 @@ static inline int ft_connection_wanted(u32 connection) {
  * be left out; the list does not speak of the new one.
  */
 static inline void ft_connection_begins(u32 connection) {
-	int zero = 0;
-	struct ft_settings *now = settings.lookup(&zero);
-	if (now && now->which)
-		connections.delete(&connection);
+	connections.delete(&connection);
 }
 
 static inline int ft_opcode_wanted(u32 opcode) {

@@ -30,7 +30,7 @@ OFFSETS: Final = ("task_struct",)
 ENUMS: Final = ("fuse_req_flag", "io_uring_op")
 
 _TRACING, _ITERATOR = 26, 28  # BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER (include/uapi/linux/bpf.h)
-_ALL, _LISTED, _ALL_BUT_LISTED = 0, 1, 2
+_HIDE, _SHOW = 0, 1  # FT_HIDE, FT_SHOW of probes/common.h
 
 
 def sources() -> Path:
@@ -141,7 +141,7 @@ class Program:
     def __init__(self, filters: Filters) -> None:
         self._bpf = compile_program(("tracepoint.c", "connections.c"), filters)
         self.ring = Ring(self._bpf["events"].map_fd, RING_PAGES)
-        self._which = _ALL
+        self._armed, self._others = 0, _SHOW
         self._lost_before = 0
 
     @property
@@ -151,21 +151,24 @@ class Program:
 
     def arm(self) -> None:
         """Begin to write events, in all probes at once."""
-        self._set(armed=1)
+        self._armed = 1
+        self._set()
 
-    def _set(self, armed: int) -> None:
+    def _set(self) -> None:
         table = self._bpf["settings"]
-        table[ctypes.c_int(0)] = table.Leaf(armed, self._which)
+        table[ctypes.c_int(0)] = table.Leaf(self._armed, self._others)
 
     def show_connections(self, numbers: Iterable[int], *, all_but: bool = False) -> None:
-        """Show only these connections, or with ``all_but`` all others; at once, also while events come."""
+        """Show only these connections, or with ``all_but`` all others; at once, also while events come.
+
+        At no moment between is one shown that neither the list before nor the new one shows.
+        """
         table = self._bpf["connections"]
         wanted = set(numbers)
         for number in wanted:
-            table[ctypes.c_uint32(number)] = ctypes.c_uint8(1)
-        self._which = _ALL_BUT_LISTED if all_but else _LISTED
-        current = self._bpf["settings"][ctypes.c_int(0)]
-        self._set(armed=current.armed)
+            table[ctypes.c_uint32(number)] = ctypes.c_uint8(_HIDE if all_but else _SHOW)
+        self._others = _SHOW if all_but else _HIDE
+        self._set()
         for key in [key for key in table.keys() if key.value not in wanted]:  # noqa: SIM118 - bcc's table is no dict
             del table[key]
 

@@ -65,12 +65,15 @@ def test_a_server_is_traced_from_its_init_on(
 ) -> None:
     place = tmp_path / "mnt"
     place.mkdir()
+    # Another connection's traffic all the while, which must not show.
+    other = subprocess.Popen(["sh", "-c", 'while test ! -e "$0"; do :; done', demo_server.mountpoint / "end"])
     trace = live("--events", "--json", "--mount", str(place), ready="Waiting for a FUSE mount")
-    touch(demo_server.mountpoint / "other", times=20)  # another connection's traffic, which must not show
     with DemoServer(depth=3, directory=place) as server:
         touch(place / "name")
         connection, pid = server.connection, server.pid
         assert trace.end() == 0
+    other.terminate()
+    other.wait()
     events = [json.loads(line) for line in trace.lines()][:-1]
     kinds = Counter(event["event"] for event in events)
     assert {event["connection"] for event in events} == {connection}
