@@ -216,7 +216,7 @@ class Requests:
             return
         used = np.where(rows["delivered_ns"][fresh] != 0, rows["delivered_ns"][fresh], rows["committed_ns"][fresh])
         fresh = fresh[np.argsort(used, kind="stable")]
-        _, first, inverse = np.unique(_entries_of(rows[fresh]), return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(_entries_of(rows, fresh), return_index=True, return_inverse=True)
         numbers = np.empty(len(first), np.int32)
         for at in np.argsort(first).tolist():
             numbers[at] = self._entry_number(rows[fresh[first[at]]])
@@ -231,7 +231,7 @@ class Requests:
         at = np.flatnonzero(finished["entry"] != 0)
         if not len(at):
             return
-        entries = _entries_of(finished[at])
+        entries = _entries_of(finished, at)
         sorting = np.argsort(entries, kind="stable")
         order, entries = at[sorting], entries[sorting]
         ended = finished["ended_ns"][order]
@@ -296,10 +296,11 @@ def state(row: np.void) -> str:
     return "queued"
 
 
-def _entries_of(rows: Requests_) -> npt.NDArray[np.intp]:
-    """A number for each row's entry, the same for the same entry; another connection's may have the same address."""
-    _, places = np.unique(rows["connection"].astype(np.uint64) << np.uint64(32) | rows["queue"], return_inverse=True)
-    addresses, entries = np.unique(rows["entry"], return_inverse=True)
+def _entries_of(rows: Requests_, at: Places) -> npt.NDArray[np.intp]:
+    """A number for the entry of each row at ``at``: the same address on another connection is another entry."""
+    pairs = rows["connection"][at].astype(np.uint64) << np.uint64(32) | rows["queue"][at]
+    _, places = np.unique(pairs, return_inverse=True)
+    addresses, entries = np.unique(rows["entry"][at], return_inverse=True)
     numbers: npt.NDArray[np.intp] = places * len(addresses) + entries
     return numbers
 

@@ -1,0 +1,136 @@
+"""Histories of two connections at random: requests in any order, some events missing, connections that begin anew."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+
+from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.wire.opcodes import Opcode
+from tests.unit import events
+
+_CONNECTIONS = (7, 9)
+_OPCODES = (Opcode.LOOKUP, Opcode.READ, Opcode.WRITE, Opcode.READDIR, Opcode.COPY_FILE_RANGE, Opcode.GETATTR)
+_ERRORS = (0, 0, 0, -2, -4, -103)
+# Entries of both connections have the same addresses: another connection's memory is used anew.
+_ENTRIES = ((0, 0xE0), (0, 0xD0), (1, 0xF0), (1, 0xC0))
+
+
+@dataclass
+class _Request:
+    connection: int
+    unique: int
+    opcode: int
+    transport: Transport
+    flags: int
+    entry: tuple[int, int]
+    steps: list[Kind] = field(default_factory=lambda: [Kind.QUEUED, Kind.DELIVERED, Kind.COMMITTED, Kind.ENDED])
+
+
+class _Making:
+    def __init__(self) -> None:
+        self.events: list[Records] = []
+        self._live: list[_Request] = []
+        self._last = dict.fromkeys(_CONNECTIONS, 2)
+        self._ns = 1000
+
+    def _now(self) -> int:
+        self._ns += 1 + self._ns % 7
+        return self._ns
+
+    def ask(self, number: int) -> None:
+        connection = _CONNECTIONS[number % 2]
+        self._last[connection] += 2
+        flags = Flag.BACKGROUND if number % 11 == 0 else Flag.HAS_BUFFER if number % 7 == 0 else Flag(0)
+        transport = Transport.DEV if number % 5 == 0 else Transport.URING
+        opcode, entry = _OPCODES[number // 2 % 6], _ENTRIES[number // 3 % 4]
+        self._live.append(_Request(connection, self._last[connection], opcode, transport, int(flags), entry))
+
+    def go_on(self, number: int, *, seen: bool) -> None:
+        if not self._live:
+            return
+        request = self._live[number % len(self._live)]
+        kind = request.steps.pop(0)
+        if seen:
+            self.events.append(self._event(request, kind, number))
+        if not request.steps:
+            self._live.remove(request)
+
+    def begin(self, number: int) -> None:
+        connection = _CONNECTIONS[number % 2]
+        self._live = [request for request in self._live if request.connection != connection]
+        self._last[connection] = 2
+        dev = {"connection": connection, "transport": Transport.DEV, "queue": NO_QUEUE}
+        self.events += [
+            events.queued(2, self._now(), Opcode.INIT, connection=connection),
+            events.ended(2, self._now(), Opcode.INIT, **dev),
+            events.event(Kind.INIT, self._now(), unique=2, opcode=Opcode.INIT, connection=connection),
+        ]
+
+    def register(self, number: int) -> None:
+        place = {"connection": _CONNECTIONS[number % 2], "queue": number // 2 % 2, "command_op": 1}
+        kind = Kind.REGISTER if number % 3 else Kind.REFUSED
+        self.events.append(events.event(kind, self._now(), **place))
+
+    def _event(self, request: _Request, kind: Kind, number: int) -> Records:
+        queue, entry = request.entry
+        uring = request.transport == Transport.URING
+        place: dict[str, Any] = {"entry": 0, "queue": NO_QUEUE}
+        if uring:
+            place = {"entry": entry, "queue": queue, "commit_id": request.unique}
+        known: dict[str, Any] = {"connection": request.connection, "flags": request.flags, "node_id": number}
+        at: dict[str, Any] = {"unique": request.unique, "ns": self._now(), "opcode": request.opcode}
+        if kind is Kind.QUEUED:
+            known["flags"] |= Flag.CURRENT_IS_CLIENT if number % 3 else 0
+            known |= events.two_names(b"old", b"new") if number % 4 == 1 else events.one_name(b"name%d" % number)
+            return events.queued(**at, **known, cpu=queue, header=events.read_in(number, 4096))
+        if kind is Kind.DELIVERED:
+            known["flags"] |= Flag.HEADER_FROM_SERVER if number % 2 else 0
+            known |= {"header": events.read_in(number + 1, 512).ljust(288, b"\1"), "transport": request.transport}
+            return events.delivered(**at, **known, **place, buffer_id=number % 9, pool_offset=number, payload=number)
+        if kind is Kind.COMMITTED:
+            known["flags"] |= Flag.HEADER_FROM_SERVER
+            return events.committed(payload_size=number * 3, **at, **known, **place) if uring else events.batch()
+        size = np.uint32(number * 5).tobytes()
+        known["flags"] |= Flag.HAS_ERROR
+        known |= {"queue": place["queue"], "transport": request.transport, "length": 16 + number}
+        return events.ended(error=_ERRORS[number % 6], **at, **known, header=events.operation_header(size))
+
+
+_STEP = st.tuples(st.sampled_from("aaaaggggggggggggmrb"), st.integers(0, 1000))
+
+
+@dataclass(frozen=True)
+class History:
+    """Events, and places where to cut them into batches."""
+
+    events: Records
+    cuts: list[int]
+
+    @property
+    def batches(self) -> list[Records]:
+        """The events, cut; empty batches are among them."""
+        return np.split(self.events, self.cuts)
+
+    def __repr__(self) -> str:
+        """Short: a record's own repr takes two kilobytes."""
+        shown = (f"{Kind(event['kind']).name} {event['connection']}:{event['unique']}" for event in self.events)
+        return f"History({'; '.join(shown)}; cut at {self.cuts})"
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> History:
+    """A history of two connections."""
+    making = _Making()
+    for what, number in draw(st.lists(_STEP, max_size=80)):
+        if what == "a":
+            making.ask(number)
+        elif what == "b":
+            making.begin(number)
+        elif what == "r":
+            making.register(number)
+        else:
+            making.go_on(number, seen=what == "g")
+    made = events.batch(*making.events)
+    return History(made, sorted(draw(st.lists(st.integers(0, len(made)), max_size=10))))

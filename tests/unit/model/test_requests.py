@@ -1,0 +1,437 @@
+"""How requests are put together from their events."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from furtrace.model import requests as module
+from furtrace.model.requests import Requests, Requests_, first_seen, new_requests, state
+from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.wire.opcodes import Opcode
+from tests.unit.events import (
+    batch,
+    committed,
+    delivered,
+    ended,
+    event,
+    one_name,
+    operation_header,
+    queued,
+    read_in,
+    reply_header,
+    two_names,
+    whole,
+)
+
+READ = Opcode.READ
+DEV: dict[str, Any] = {"transport": Transport.DEV, "queue": NO_QUEUE, "entry": 0}
+DEV_END: dict[str, Any] = {"transport": Transport.DEV, "queue": NO_QUEUE}
+
+
+def _feed(*parts: Records) -> Requests_:
+    return Requests().feed(batch(*parts))
+
+
+def _one(*parts: Records) -> np.void:
+    (row,) = _feed(*parts)
+    assert isinstance(row, np.void)
+    return row
+
+
+def _text(field: np.void) -> bytes:
+    return field.tobytes().rstrip(b"\0")
+
+
+def test_a_whole_request() -> None:
+    row = _one(
+        queued(10, 1000, READ, header=read_in(4096, 512), **one_name(b"x")),
+        delivered(10, 1010, READ, payload=0xBEEF, flags=Flag.HAS_BUFFER, buffer_id=4, pool_offset=8192),
+        committed(10, 1110, READ, 500, payload=0xBEEF, flags=Flag.HEADER_FROM_SERVER | Flag.HAS_BUFFER, buffer_id=4),
+        ended(10, 1115, READ),
+    )
+    times = [int(row[f"{name}_ns"]) for name in ("queued", "assigned", "delivered", "committed", "ended")]
+    assert times == [1000, 0, 1010, 1110, 1115]
+    assert (row["unique"], row["connection"], row["opcode"], row["node_id"]) == (10, 7, READ, 5)
+    assert (row["queue"], row["expected_queue"], row["entry"], row["entry_index"]) == (3, 3, 0xE0, 0)
+    assert (row["client_pid"], row["client_tid"], _text(row["client_comm"])) == (40, 41, b"client")
+    assert (row["server_pid"], row["server_tid"], _text(row["server_comm"])) == (900, 901, b"server")
+    assert (row["commit_id"], row["payload"], row["buffer_id"]) == (10, 0xBEEF, 4)
+    assert (row["reply_size"], row["moved"], row["error"]) == (500, 500, 0)
+    assert row["transport"] == Transport.URING
+    assert row["flags"] == Flag.CURRENT_IS_CLIENT | Flag.HAS_BUFFER
+    assert not row["uncertain"]
+    assert (row["name_size"], row["second"], _text(row["name"])) == (2, 0, b"x")
+    assert row["operation_size"] == 40
+    assert row["operation"].tobytes()[:40] == read_in(4096, 512)[128:]
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_cut_at_every_point(at: int) -> None:
+    parts = whole(10, 1000, READ)
+    once = _feed(*parts)
+    model = Requests()
+    rows = np.concatenate([model.feed(batch(*parts[:at])), model.feed(batch(*parts[at:]))])
+    assert rows.tobytes() == once.tobytes()
+    assert len(rows) == 1
+    assert len(model.under_way) == 0
+
+
+def test_an_event_at_a_time() -> None:
+    parts = whole(10, 1000)
+    model = Requests()
+    assert [len(model.feed(part)) for part in parts] == [0, 0, 0, 1]
+
+
+def test_states_of_a_request_under_way() -> None:
+    model = Requests()
+    states = []
+    for part in whole(10, 1000)[:3]:
+        model.feed(part)
+        (row,) = model.under_way
+        states.append(state(row))
+    assert states == ["queued", "in the server", "in the kernel, committed"]
+    model.feed(batch(), lost=1)
+    assert state(model.under_way[0]) == "unknown, events were lost"
+
+
+def test_requests_between_each_other() -> None:
+    first, second = whole(10, 1000, entry=0xA), whole(12, 1003, entry=0xB, error=-2)
+    rows = _feed(first[0], second[0], second[1], first[1], second[2], second[3], first[2], first[3])
+    assert rows["unique"].tolist() == [10, 12]  # by the time of their end, whatever the order in the ring
+    assert rows["entry"].tolist() == [0xA, 0xB]
+    assert rows["error"].tolist() == [0, -2]
+    assert rows["delivered_ns"].tolist() == [1010, 1013]
+
+
+def test_in_the_order_of_their_end() -> None:
+    rows = _feed(queued(10, 1), queued(12, 2), queued(14, 3), ended(12, 10), ended(14, 11), ended(10, 12))
+    assert rows["unique"].tolist() == [12, 14, 10]
+
+
+@pytest.mark.parametrize("missing", range(3))
+def test_what_was_not_seen_stays_0(missing: int) -> None:
+    parts = whole(10, 1000)
+    names = ("queued_ns", "delivered_ns", "committed_ns", "ended_ns")
+    known = [int(_one(*parts)[name]) for name in names]
+    del parts[missing]
+    known[missing] = 0
+    row = _one(*parts)
+    assert [int(row[name]) for name in names] == known
+    assert row["assigned_ns"] == 0
+
+
+def test_the_end_alone() -> None:
+    row = _one(ended(10, 1115, READ, -5))
+    assert (row["error"], row["entry_index"], row["expected_queue"], row["reply_size"]) == (-5, -1, NO_QUEUE, -1)
+    assert (row["client_pid"], row["client_tid"], row["server_pid"]) == (0, 41, 0)
+    assert row["queue"] == 3
+
+
+def test_new_rows_know_nothing() -> None:
+    (row,) = new_requests(1)
+    assert (row["queue"], row["expected_queue"]) == (NO_QUEUE, NO_QUEUE)
+    assert [int(row[name]) for name in ("entry_index", "reply_size", "moved", "buffer_id")] == [-1] * 4
+    assert row["ended_ns"] == row["unique"] == row["client_tid"] == 0
+
+
+def test_events_without_a_request_make_none() -> None:
+    model = Requests()
+    assert len(model.feed(batch(event(Kind.REGISTER, 5), committed(0, 6), event(Kind.LOST, 7, unique=8)))) == 0
+    assert len(model.under_way) == 0
+
+
+def test_an_empty_batch() -> None:
+    model = Requests()
+    assert len(model.feed(batch())) == 0
+    model.feed(queued(10, 1))
+    assert len(model.feed(batch())) == 0
+    assert len(model.under_way) == 1
+
+
+def test_the_same_unique_on_several_connections() -> None:
+    parts = [whole(10, 1000 + n, connection=7 + n, error=-n) for n in range(5)]
+    model = Requests()
+    model.feed(batch(*(part[0] for part in parts)))
+    rows = model.feed(batch(*(part[1] for part in parts), *(part[3] for part in parts)))
+    assert rows[["connection", "error", "queued_ns"]].tolist() == [(7 + n, -n, 1000 + n) for n in range(5)]
+
+
+@pytest.mark.parametrize("bit", range(48))
+def test_uniques_of_48_bits(bit: int) -> None:
+    rows = _feed(queued(1 << 48, 1), queued(1 << bit | 1 << 48, 2), ended(1 << bit | 1 << 48, 3), ended(1 << 48, 4))
+    assert rows["queued_ns"].tolist() == [2, 1]
+
+
+def test_an_end_without_a_queue_takes_none_away() -> None:
+    assert _one(*whole(10, 1000)[:3], ended(10, 2000, queue=NO_QUEUE))["queue"] == 3
+    assert _one(*whole(10, 1000)[:3], ended(10, 2000, queue=4))["queue"] == 4
+
+
+def test_a_resent_request_is_the_same() -> None:
+    row = _one(queued(10, 1000), delivered(10 | 1 << 63, 1010), committed(10, 1020), ended(10, 1030))
+    assert (row["unique"], row["delivered_ns"], row["queued_ns"]) == (10, 1010, 1000)
+
+
+def _init(ns: int, connection: int = 7) -> Records:
+    return event(Kind.INIT, ns, unique=2, opcode=Opcode.INIT, connection=connection)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_number_used_anew(cut: bool) -> None:
+    """What was under way when INIT comes belonged to an older connection of that number."""
+    before = batch(queued(10, 100, connection=7), queued(10, 101, connection=8))
+    after = batch(_init(200), *whole(10, 300)[1:], queued(12, 400))
+    model = Requests()
+    if cut:
+        model.feed(before)
+        (row,) = model.feed(after)
+    else:
+        (row,) = model.feed(batch(before, after))
+    assert row["queued_ns"] == 0  # the QUEUED of 100 was not its own
+    assert sorted(model.under_way[["connection", "unique"]].tolist()) == [(7, 12), (8, 10)]
+
+
+def test_the_init_request_itself_outlives_its_init() -> None:
+    model = Requests()
+    model.feed(queued(2, 100, Opcode.INIT))
+    model.feed(_init(200))
+    (row,) = model.feed(ended(2, 201, Opcode.INIT, **DEV_END))
+    assert row["queued_ns"] == 100
+
+
+def test_entries_are_numbered_by_their_first_use() -> None:
+    model = Requests()
+    rows = model.feed(
+        batch(
+            *whole(14, 100, entry=0xB),
+            *whole(10, 300, entry=0xC),
+            *whole(12, 500, entry=0xA),
+            *whole(16, 700, entry=0xC),
+            *whole(18, 900, entry=0xB, queue=4),
+        )
+    )
+    assert rows["entry_index"].tolist() == [0, 1, 2, 1, 0]
+    assert model.entries() == {(7, 3): 3, (7, 4): 1}
+    assert [model.entry_index(7, 3, entry) for entry in (0xA, 0xB, 0xC, 0xD)] == [2, 0, 1, None]
+    assert model.entry_index(8, 3, 0xA) is None
+
+
+def test_entries_keep_their_number_over_batches() -> None:
+    model = Requests()
+    model.feed(batch(*whole(10, 100, entry=0xB)))
+    rows = model.feed(batch(*whole(12, 300, entry=0xA), *whole(14, 500, entry=0xB)))
+    assert rows["entry_index"].tolist() == [1, 0]
+
+
+def test_one_address_on_two_connections_is_two_entries() -> None:
+    rows = _feed(
+        *whole(10, 100, entry=0xA, connection=7),
+        *whole(10, 300, entry=0xB, connection=8),
+        *whole(12, 500, entry=0xA, connection=8),
+    )
+    assert rows["entry_index"].tolist() == [0, 0, 1]
+
+
+def test_init_forgets_entries() -> None:
+    model = Requests()
+    model.feed(batch(*whole(10, 100, entry=0xA), *whole(12, 300, entry=0xB), *whole(10, 400, connection=8)))
+    rows = model.feed(batch(_init(500), *whole(10, 600, entry=0xB)))
+    assert rows["entry_index"].tolist() == [0]
+    assert model.entries() == {(7, 3): 1, (8, 3): 1}
+
+
+def _assigned(*parts: Records) -> list[int]:
+    return [int(ns) for ns in _feed(*parts)["assigned_ns"]]
+
+
+def test_assigned_to_a_free_entry_at_once() -> None:
+    assert _assigned(*whole(10, 1000), *whole(12, 2000)) == [0, 2000]
+
+
+def test_assigned_when_the_entry_gets_free() -> None:
+    """A request that waits is taken at the end of the entry's previous one (here at 1115)."""
+    late = [queued(12, 1050), delivered(12, 1120), committed(12, 1200), ended(12, 1210)]
+    assert _assigned(*whole(10, 1000), *late) == [0, 1115]
+
+
+def test_assigned_over_batches() -> None:
+    model = Requests()
+    model.feed(batch(*whole(10, 1000)))
+    model.feed(batch(queued(12, 1050), delivered(12, 1120)))
+    assert model.feed(batch(committed(12, 1200), ended(12, 1210)))["assigned_ns"].tolist() == [1115]
+
+
+def test_assigned_of_several_entries() -> None:
+    parts = [*whole(10, 1000, entry=0xA), *whole(12, 1200, entry=0xB), *whole(14, 1400, entry=0xA)]
+    assert _assigned(*parts, *whole(16, 1600, entry=0xB)) == [0, 0, 1400, 1600]
+
+
+def test_first_request_on_an_entry_is_not_known_to_have_been_assigned() -> None:
+    assert _assigned(*whole(10, 1000, entry=0xA), *whole(12, 2000, entry=0xB)) == [0, 0]
+    assert _assigned(*whole(10, 1000, connection=7), *whole(12, 2000, connection=8)) == [0, 0]
+
+
+def test_a_new_connection_does_not_inherit_free_entries() -> None:
+    assert _assigned(*whole(10, 1000), _init(1500), *whole(12, 2000)) == [0, 0]
+
+
+@pytest.mark.parametrize("kind", [Flag.BACKGROUND, Flag.HAS_BUFFER])
+def test_background_and_pool_requests_are_not_known_to_have_been_assigned(kind: Flag) -> None:
+    second = [queued(12, 2000), delivered(12, 2010, flags=kind), committed(12, 2020), ended(12, 2030)]
+    assert _assigned(*whole(10, 1000), *second, *whole(14, 3000)) == [0, 0, 3000]
+
+
+def test_a_time_after_delivery_is_none() -> None:
+    overlap = [queued(12, 1050), delivered(12, 1100), committed(12, 1200), ended(12, 1210)]
+    assert _assigned(*whole(10, 1000), *overlap) == [0, 0]
+
+
+def test_assigned_is_not_known_after_loss() -> None:
+    model = Requests()
+    model.feed(batch(*whole(10, 1000)))
+    assert model.feed(batch(*whole(12, 2000), *whole(14, 3000)), lost=1)["assigned_ns"].tolist() == [0, 0]
+    assert model.feed(batch(*whole(16, 4000), *whole(18, 5000)))["assigned_ns"].tolist() == [0, 5000]
+
+
+def test_loss_makes_open_requests_uncertain() -> None:
+    model = Requests()
+    model.feed(batch(queued(10, 1), queued(12, 2)))
+    assert not model.under_way["uncertain"].any()
+    (row,) = model.feed(batch(ended(10, 3), queued(14, 4)), lost=3)
+    assert row["uncertain"]
+    assert model.under_way["uncertain"].tolist() == [True, True]
+    (row,) = model.feed(batch(ended(14, 5), queued(16, 6)))
+    assert row["uncertain"]
+    assert dict(model.under_way[["unique", "uncertain"]].tolist()) == {12: True, 16: False}
+
+
+def test_loss_with_nothing_to_read() -> None:
+    model = Requests()
+    model.feed(queued(10, 1))
+    model.feed(batch(), lost=1)
+    assert model.under_way["uncertain"].tolist() == [True]
+
+
+def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "MOST_OPEN", 3)
+    model = Requests()
+    model.feed(batch(queued(16, 1), queued(10, 2), delivered(12, 3)))
+    assert model.forgotten == 0
+    model.feed(batch(queued(14, 4), queued(8, 5)))
+    assert sorted(model.under_way["unique"].tolist()) == [8, 12, 14]
+    assert model.forgotten == 2
+    (row,) = model.feed(ended(12, 6))
+    assert row["delivered_ns"] == 3
+    (row,) = model.feed(ended(10, 7))
+    assert row["queued_ns"] == 0
+
+
+def test_first_seen() -> None:
+    model = Requests()
+    model.feed(batch(queued(10, 5), delivered(10, 6), delivered(12, 7), committed(14, 8)))
+    assert sorted(first_seen(model.under_way).tolist()) == [5, 7, 8]
+    assert first_seen(_feed(ended(10, 9))).tolist() == [9]
+
+
+def test_names_and_operation_of_queued() -> None:
+    row = _one(queued(10, 1, Opcode.RENAME, **two_names(b"old", b"new")), ended(10, 2))
+    assert (row["name_size"], row["second"]) == (100, 96)
+    assert row["name"].tobytes()[96:100] == b"new\0"
+    assert row["operation_size"] == 0
+
+
+def test_requests_with_and_without_a_name_in_one_batch() -> None:
+    rows = _feed(
+        queued(10, 1), queued(12, 2, **one_name(b"n")), queued(14, 3), ended(10, 4), ended(12, 5), ended(14, 6)
+    )
+    assert rows["name_size"].tolist() == [0, 2, 0]
+    assert [_text(name) for name in rows["name"]] == [b"", b"n", b""]
+
+
+def test_operation_from_the_server_where_queued_was_not_seen() -> None:
+    header = read_in(77, 99).ljust(288, b"\0")
+    late = delivered(10, 1, READ, flags=Flag.HEADER_FROM_SERVER, header=header)
+    row = _one(late, ended(10, 2))
+    assert row["operation_size"] == 128
+    assert row["operation"].tobytes() == header[128:256]
+    row = _one(queued(10, 1), late, ended(10, 2))
+    assert row["operation_size"] == 0  # the kernel said that there is none
+
+
+def test_background_request_of_another_task() -> None:
+    row = _one(queued(10, 1, flags=Flag.BACKGROUND, client_tid=55), delivered(10, 2), ended(10, 3))
+    assert (row["client_pid"], row["client_tid"], _text(row["client_comm"])) == (0, 55, b"")
+    assert row["flags"] == Flag.BACKGROUND
+
+
+def test_client_of_a_request_seen_late() -> None:
+    assert _one(delivered(10, 1, client_tid=77), ended(10, 2, client_tid=78))["client_tid"] == 77
+    assert _one(ended(10, 2, client_tid=78))["client_tid"] == 78
+    assert _one(queued(10, 1), delivered(10, 2, client_tid=99), ended(10, 3))["client_tid"] == 41
+
+
+def test_delivered_is_the_server_not_the_client() -> None:
+    row = _one(delivered(10, 1, flags=Flag.CURRENT_IS_CLIENT | Flag.ZERO_COPIED), ended(10, 2))
+    assert row["flags"] == Flag.ZERO_COPIED
+
+
+def test_commit_without_the_servers_header() -> None:
+    row = _one(queued(10, 1), committed(10, 2, flags=0), ended(10, 3))
+    assert row["reply_size"] == -1
+
+
+@pytest.mark.parametrize("size", [0, 4096, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF])
+def test_reply_size_is_what_the_server_wrote(size: int) -> None:
+    row = _one(queued(10, 1), committed(10, 2, READ, header=reply_header(size)), ended(10, 3, READ))
+    assert (row["reply_size"], row["moved"]) == (size, size)
+
+
+def test_dev_reply() -> None:
+    row = _one(
+        queued(10, 1, READ), delivered(10, 2, READ, **DEV, pid=800), ended(10, 9, READ, length=16 + 300, **DEV_END)
+    )
+    assert (row["transport"], row["queue"], row["entry_index"], row["committed_ns"]) == (Transport.DEV, NO_QUEUE, -1, 0)
+    assert (row["server_pid"], row["server_tid"], _text(row["server_comm"])) == (900, 901, b"server")
+    assert (row["reply_size"], row["moved"]) == (300, 300)
+
+
+def test_dev_reply_that_is_too_short_to_be_one() -> None:
+    assert _one(queued(10, 1), ended(10, 9, length=0, **DEV_END))["reply_size"] == -1
+
+
+def test_dev_reply_with_an_error() -> None:
+    row = _one(queued(10, 1, READ), ended(10, 9, READ, -2, **DEV_END))
+    assert (row["server_pid"], row["reply_size"], row["moved"]) == (900, -1, -1)
+
+
+@pytest.mark.parametrize("error", [-4, -103, -107])
+def test_who_gave_a_request_up_is_no_server(error: int) -> None:
+    row = _one(queued(10, 1), ended(10, 9, error=error, **DEV_END))
+    assert (row["server_pid"], row["server_tid"], _text(row["server_comm"])) == (0, 0, b"")
+
+
+def test_uring_end_is_no_server() -> None:
+    row = _one(queued(10, 1), delivered(10, 2, pid=800), ended(10, 9, pid=1))
+    assert row["server_pid"] == 800
+
+
+@pytest.mark.parametrize("opcode", [Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK])
+def test_bytes_brought(opcode: Opcode) -> None:
+    assert _one(queued(10, 1), committed(10, 2, opcode, 123), ended(10, 3, opcode))["moved"] == 123
+    assert _one(queued(10, 1), committed(10, 2, opcode, 123), ended(10, 3, opcode, -5))["moved"] == -1
+    assert _one(queued(10, 1), ended(10, 3, opcode))["moved"] == -1
+
+
+@pytest.mark.parametrize("opcode", [Opcode.WRITE, Opcode.COPY_FILE_RANGE])
+def test_bytes_written(opcode: Opcode) -> None:
+    reply = operation_header((4096).to_bytes(4, "little") + bytes(4))
+    row = _one(queued(10, 1), committed(10, 2, opcode, 8), ended(10, 3, opcode, header=reply))
+    assert (row["moved"], row["reply_size"]) == (4096, 8)
+    assert _one(ended(10, 3, opcode, -5, header=reply))["moved"] == -1
+    assert _one(ended(10, 3, opcode, header=reply[:131]))["moved"] == -1
+
+
+def test_other_operations_move_nothing() -> None:
+    row = _one(queued(10, 1), committed(10, 2, payload_size=104), ended(10, 3, header=operation_header(b"\xff" * 8)))
+    assert row["moved"] == -1
