@@ -13,6 +13,7 @@
 #define FT_COMMAND_SIZE 80   /* the command area of a 128-byte SQE */
 #define FT_EXTRA_SIZE 192
 #define FT_NO_QUEUE 0xffffffffu
+#define FT_NO_BUFFER 0xffffffffu
 
 enum ft_kind {
 	FT_INIT = 1,
@@ -72,7 +73,7 @@ struct ft_record {
 	u32 tid;
 	u32 client_tid;     /* fuse_in_header.pid: the client's thread in the server's pid namespace */
 	u32 command_op;     /* enum fuse_uring_cmd */
-	u32 buffer_id;
+	u32 buffer_id;      /* FT_NO_BUFFER: the queue has a pool, and the entry holds none of its buffers */
 	u32 pool_offset;
 	u32 payload_size;   /* of the buffer, bytes */
 	u32 length;         /* fuse_in_header.len or fuse_out_header.len */

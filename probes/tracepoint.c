@@ -11,7 +11,7 @@ struct ft_pdu { struct fuse_ring_ent *ent; };   /* struct fuse_uring_pdu, fs/fus
 
 /*
  * A command that was submitted and is not answered yet, by the identity that its CQE will have. What stood in its
- * SQE can't be read any more when the kernel answers later; and a CQE that overflows is told by this identity alone.
+ * SQE can't be read any more when the kernel answers later.
  */
 struct ft_command_key { u64 ring, user_data; };
 struct ft_command { u64 command, commit_id; u32 connection, queue, op, connected; };
@@ -449,6 +449,8 @@ static inline void ft_read_entry(struct ft_record *e, struct fuse_ring_ent *ent)
 		READ(base, pool->base_uaddr);
 		e->pool_offset = e->payload - base;
 		e->flags |= FT_HAS_BUFFER;
+	} else if (pool) {
+		e->buffer_id = FT_NO_BUFFER;
 	}
 #endif
 	if (!bpf_probe_read_user(e->header, FT_HEADER_SIZE, headers)) {
@@ -673,18 +675,29 @@ RAW_TRACEPOINT_PROBE(io_uring_complete) {
 	return 0;
 }
 
+/*
+ * The tracepoint does not say which request's CQE it is. All that complete together are in a list while their CQEs are
+ * written; a server that gives two commands the same user_data can't tell them apart, and neither can this.
+ */
 RAW_TRACEPOINT_PROBE(io_uring_cqe_overflow) {
-	struct ft_command_key key = {.ring = ctx->args[0], .user_data = ctx->args[1]};
-	struct ft_command *command = commands.lookup(&key);
-	u8 opcode = 0;
-	u64 user_data = 0;
-	if (!command)
-		return 0;
-	struct io_kiocb *req = (void *)command->command;
-	READ(opcode, req->opcode);
-	READ(user_data, req->cqe.user_data);
-	if (ft_is_command(opcode) && user_data == key.user_data)
-		ft_completed(req, (s32)ctx->args[2], FT_CQE_OVERFLOW);
+	struct io_ring_ctx *ring = (void *)ctx->args[0];
+	struct io_wq_work_node *node = 0;
+	u64 wanted = ctx->args[1];
+
+	READ(node, ring->submit_state.compl_reqs.first);
+	#pragma unroll
+	for (int i = 0; i < 64 && node; i++) {
+		struct io_kiocb *req = (void *)((char *)node - __builtin_offsetof(struct io_kiocb, comp_list));
+		u64 user_data = 0;
+		u8 opcode = 0;
+		READ(user_data, req->cqe.user_data);
+		READ(opcode, req->opcode);
+		if (user_data == wanted && ft_is_command(opcode)) {
+			ft_completed(req, (s32)ctx->args[2], FT_CQE_OVERFLOW);
+			return 0;
+		}
+		READ(node, node->next);
+	}
 	return 0;
 }
 

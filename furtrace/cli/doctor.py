@@ -89,7 +89,7 @@ def _examine() -> _Report:
         report.findings.append(
             _Finding("dialect", str(dialect_of(members)) if members else "none: no io_uring in fuse")
         )
-    if has_types and has_symbols:
+    if has_types and has_symbols and allowed:
         report.choices = Vantages(running_kernel()).choices()
     if has_types and has_bcc and allowed and has_symbols:
         report.check("probes", lambda: _load(report))

@@ -1,6 +1,8 @@
 """``furtrace live``."""
 
 import contextlib
+import math
+import os
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from furtrace.cli.outputs import EventOutput, JsonOutput, PlainOutput, ScreenOut
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
 from furtrace.model.conversation import Conversation
+from furtrace.model.requests import Requests
 from furtrace.probe.filters import Filters
 from furtrace.probe.live import LiveTrace, Target
 from furtrace.views.terminal import Terminal
@@ -46,7 +49,9 @@ def command(plain: bool, events: bool, as_json: bool, **options: Any) -> None:
       furtrace live --json --mount /mnt -- fio job.fio > trace.jsonl
     """  # noqa: D301 - click wants the control character itself
     wanted = what(options)
-    lines = plain or events or as_json or not sys.stdout.isatty()
+    if options["duration"] is not None and not math.isfinite(options["duration"]):
+        raise click.UsageError("--duration takes a number of seconds.")
+    lines = plain or events or as_json or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb"
     if options["count"] and not lines:
         raise click.UsageError("--count counts lines; give --plain, --events or --json with it.")
     sys.exit(_Live(wanted, options, lines=lines, events=events, as_json=as_json).run())
@@ -64,7 +69,8 @@ class _Live:
         self._filters = Filters(wanted.client, wanted.opcodes, wanted.queues)
         self._options = options
         self._lines, self._events, self._json = lines, events, as_json
-        self._conversation = Conversation()
+        # With these filters an entry's other requests are not seen, so nothing follows from the last that was.
+        self._conversation = Conversation(Requests(whole=not (wanted.client or wanted.opcodes)))
 
     def run(self) -> int:
         """Trace, and return the exit status."""
@@ -80,9 +86,10 @@ class _Live:
                 limits.done = _has_ended(process)
             loop = TraceLoop(trace, self._conversation, limits)
             reason = self._show(trace, loop, stopping)
+            ended_by_itself = process is not None and process.poll() is not None
         for line in ([reason] if reason else []) + self._summary(loop):
             click.echo(line, err=True)
-        return exit_status(process) if process is not None and stopping.signal is None else 0
+        return exit_status(process) if process is not None and ended_by_itself else 0
 
     def _announce(self, trace: LiveTrace) -> None:
         if not self._lines:

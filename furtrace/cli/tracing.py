@@ -29,7 +29,10 @@ class Output(Protocol):
 
 @dataclass
 class Limits:
-    """What ends a trace besides the user: so many ``seconds``, or a command that is ``done``."""
+    """What ends a trace besides the user: so many ``seconds``, or a command that is ``done``.
+
+    Without a command, also that there is nothing left to trace; a command may well start another server.
+    """
 
     seconds: float | None = None
     done: Callable[[], bool] | None = None
@@ -52,7 +55,7 @@ class TraceLoop:
             last = self._due(stopping)
             if not self.step(output) or last:
                 return None
-            if time.monotonic() >= next_check:
+            if self.limits.done is None and time.monotonic() >= next_check:
                 next_check = time.monotonic() + _CHECK_SECONDS
                 reason = self.trace.ended()
                 if reason is not None:

@@ -55,7 +55,7 @@ class Conversation:
 
     def _feed(self, batch: Records, lost: int) -> Requests_:
         finished = self.requests.feed(batch, lost)
-        self.queues.update(batch, self.requests.under_way, self.requests.entries())
+        self.queues.update(batch, finished, self.requests.under_way, self.requests.entries())
         return finished
 
     def _note_trouble(self, batch: Records) -> None:

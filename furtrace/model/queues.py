@@ -50,11 +50,14 @@ class Queues:
         """All queues, by connection and number."""
         return [queue for _, queue in sorted(self._queues.items())]
 
-    def update(self, batch: Records, under_way: Requests_, entries: dict[tuple[int, int], int]) -> None:
+    def update(
+        self, batch: Records, finished: Requests_, under_way: Requests_, entries: dict[tuple[int, int], int]
+    ) -> None:
         """Take in a batch.
 
         Args:
             batch: its events.
+            finished: the requests that ended in it.
             under_way: the requests under way after it.
             entries: how many entries are known, by connection and queue.
         """
@@ -66,8 +69,15 @@ class Queues:
         for place, count in entries.items():
             self._queue(place).entries = count
         came = kinds == Kind.QUEUED
-        where = np.where(came, batch["cpu"].astype(np.uint32), queues)
-        self._depths(connections, where, came.astype(np.int64) - delivered)
+        # A request that ends without having been delivered waits no more, either: aborted, or gone by /dev/fuse.
+        never = finished[(finished["delivered_ns"] == 0) & (finished["queued_ns"] != 0)]
+        places = np.where(came, batch["cpu"].astype(np.uint32), queues)
+        order = np.argsort(np.concatenate([batch["ns"], never["ended_ns"]]), kind="stable")
+        self._depths(
+            np.concatenate([connections, never["connection"]])[order],
+            np.concatenate([places, never["expected_queue"]])[order],
+            np.concatenate([came.astype(np.int64) - delivered, np.full(len(never), -1)])[order],
+        )
         self._states(under_way)
 
     def _queue(self, place: tuple[int, int]) -> Queue:
@@ -86,7 +96,7 @@ class Queues:
                 known.registered = max(0, known.registered - 1)  # the REGISTER itself may have been lost
 
     def _depths(self, connections: _U32, queues: _U32, change: npt.NDArray[np.int64]) -> None:
-        """Deepest backlog within the batch: the running sum of requests that came (1) and were delivered (-1)."""
+        """Deepest backlog within the batch: the running sum of requests that came (1) and that left (-1)."""
         for (connection, number), queue in self._queues.items():
             depth = queue.backlog + np.cumsum(change[(connections == connection) & (queues == number)])
             queue.deepest = max(queue.deepest, int(depth.max(initial=0)))

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.trace.record import NO_QUEUE, OPERATION_OFFSET, RECORD, Flag, Kind, Records, Transport
+from furtrace.trace.record import NO_BUFFER, NO_QUEUE, OPERATION_OFFSET, RECORD, Flag, Kind, Records, Transport
 from furtrace.wire.opcodes import Opcode
 
 REQUEST: Final = np.dtype(
@@ -42,6 +42,7 @@ REQUEST: Final = np.dtype(
         ("transport", "u1"),
         ("flags", "u1"),
         ("uncertain", "?"),
+        ("pooled", "?"),
         ("second", "u1"),
         ("name_size", "<u2"),
         ("operation_size", "<u2"),
@@ -58,8 +59,9 @@ REQUEST: Final = np.dtype(
 of their first use, -1: none. ``client_pid``: 0 if not known, then ``client_tid`` may be. ``error``: meant if
 ``ended_ns``. ``reply_size``: bytes of payload in the reply, -1: not known. ``moved``: bytes that a READ, READDIR or
 READLINK brought or a WRITE or COPY_FILE_RANGE wrote, -1: none or not known. ``buffer_id``: -1: none. ``flags``:
-:class:`~furtrace.trace.record.Flag`. ``uncertain``: events were lost while it was under way. ``operation``: the
-operation's header as the kernel made it (``fuse_write_in`` and the like). ``name``: as ``extra`` of QUEUED.
+:class:`~furtrace.trace.record.Flag`. ``uncertain``: events were lost while it was under way. ``pooled``: its queue
+takes payload buffers from a pool. ``operation``: the operation's header as the kernel made it (``fuse_write_in`` and
+the like). ``name``: as ``extra`` of QUEUED.
 """
 
 Requests_ = npt.NDArray[np.void]
@@ -115,9 +117,13 @@ class Requests:
     of the entry's previous request. That holds for foreground requests on a queue without a buffer pool (a background
     request may be held back by ``max_background``, one on a pool by a lack of buffers) whose entry's previous request
     was seen; for all others it stays unknown.
+
+    Args:
+        whole: all requests of an entry are fed; False: a filter lets only some pass, and ``assigned_ns`` stays unknown.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = True) -> None:
+        self._whole = whole
         self._open = no_requests()
         self._open_keys: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         self._connections: dict[int, int] = {}
@@ -171,7 +177,7 @@ class Requests:
         ended = rows["ended_ns"] != 0
         finished: Requests_ = rows[ended]
         finished = finished[np.argsort(finished["ended_ns"], kind="stable")]
-        if not lost:
+        if self._whole and not lost:
             self._derive_assignment(finished)
         self._keep(keys, rows, ended)
         return finished
@@ -243,7 +249,8 @@ class Requests:
         free[starts] = [self._entry_free.get(name, 0) for name in names]
         self._entry_free.update(zip(names, ended[np.r_[starts[1:] - 1, len(order) - 1]].tolist(), strict=True))
         queued = finished["queued_ns"][order]
-        sure = (free != 0) & (queued != 0) & (finished["flags"][order] & (Flag.BACKGROUND | Flag.HAS_BUFFER) == 0)
+        sure = (free != 0) & (queued != 0) & (finished["flags"][order] & Flag.BACKGROUND == 0)
+        sure &= ~finished["pooled"][order]
         assigned = np.where(sure, np.maximum(free, queued), 0)
         assigned[assigned > finished["delivered_ns"][order]] = 0
         finished["assigned_ns"][order] = assigned
@@ -357,8 +364,9 @@ def _fill_place(rows: Requests_, events: Events, at: Places) -> None:
     at, events = at[known], events.only(known)
     for column in ("entry", "payload", "queue", "commit_id", "pool_offset"):
         rows[column][at] = events[column]
-    has_buffer = (events["flags"] & Flag.HAS_BUFFER) != 0
-    rows["buffer_id"][at[has_buffer]] = events.only(has_buffer)["buffer_id"]
+    buffers, has_buffer = events["buffer_id"], (events["flags"] & Flag.HAS_BUFFER) != 0
+    rows["buffer_id"][at[has_buffer]] = buffers[has_buffer]
+    rows["pooled"][at] |= has_buffer | (buffers == NO_BUFFER)
 
 
 def _fill_committed(rows: Requests_, events: Events, at: Places) -> None:
@@ -403,11 +411,14 @@ def _fill_moved(rows: Requests_, events: Events, at: Places) -> None:
     wrote = np.isin(opcodes, _WRITERS) & (events["header_size"] >= OPERATION_OFFSET + 4)
     if wrote.any():
         rows["moved"][at[wrote]] = _part(events.only(wrote)["header"], OPERATION_OFFSET, 4).view("<u4")
+    copied = (opcodes == Opcode.COPY_FILE_RANGE_64) & (events["header_size"] >= OPERATION_OFFSET + 8)
+    if copied.any():
+        rows["moved"][at[copied]] = _part(events.only(copied)["header"], OPERATION_OFFSET, 8).view("<i8")
 
 
 _BRINGERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)
 _WRITERS: Final = (Opcode.WRITE, Opcode.COPY_FILE_RANGE)  # their reply is a fuse_write_out: u32 size first
-MOVERS: Final = (*_BRINGERS, *_WRITERS)
+MOVERS: Final = (*_BRINGERS, *_WRITERS, Opcode.COPY_FILE_RANGE_64)  # the last: a u64, fuse_copy_file_range_out
 """Operations whose result is a number of bytes, ``moved``."""
 _GIVEN_UP: Final = (-4, -103, -107)  # EINTR, ECONNABORTED, ENOTCONN
 

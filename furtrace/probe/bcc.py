@@ -76,10 +76,11 @@ def load() -> ModuleType:
         sys.modules["bcc"] = module
         try:
             spec.loader.exec_module(module)
-        except (ImportError, OSError, SyntaxError) as error:
+        except Exception as error:  # whatever a broken installation comes to
             del sys.modules["bcc"]
             raise ProbeError(f"bcc in {place} does not load ({error}); reinstall the distribution's package.") from None
         if not hasattr(module, "BPF"):
+            del sys.modules["bcc"]
             raise ProbeError(f"What {place} has under the name bcc is not the BPF Compiler Collection. {_MISSING}")
         return module
     raise ProbeError(_MISSING)

@@ -217,6 +217,9 @@ class KernelTypes:
         lines = []
         for struct in structs:
             type_id = self._find(struct, _KIND_STRUCT)
+            if type_id:
+                size = f"sizeof(struct {struct}) == {self.size(struct)}"
+                lines.append(f'_Static_assert({size}, "struct {struct} is not as large as BTF says");')
             for member, bits, is_bit_field in self._members(type_id, 0) if type_id else ():
                 if not is_bit_field:
                     offset = f"__builtin_offsetof(struct {struct}, {member})"

@@ -50,6 +50,7 @@ class LiveTrace:
     filters: Filters
     info: TraceInfo = field(init=False)
     _held: list[Records] = field(default_factory=list)
+    _held_lost: int = 0
     _waiting: str | None = None
     _wanted: set[int] = field(default_factory=set)
     _watch: MountWatch = field(init=False)
@@ -137,33 +138,37 @@ class LiveTrace:
         The batch is a view of the ring buffer, good until :meth:`release` or the next call.
         """
         self._program.ring.release()
-        batch = self._program.ring.read()
+        # The loss is asked first: what is lost while the ring is read belongs to the next batch.
         lost = self._program.lost()
+        batch = self._program.ring.read()
         if self._watch.changed():
             self._note_mounts()
         if self._waiting is not None:
-            batch = self._hold(batch)
+            return self._hold(batch, lost)
         return batch, lost
 
     def release(self) -> None:
         """Give the room of the last batch back to the kernel."""
         self._program.ring.release()
 
-    def _hold(self, batch: Records) -> Records:
-        """While a mount is waited for: keep the batch; once it is there, give out what was kept of it."""
+    def _hold(self, batch: Records, lost: int) -> tuple[Records, int]:
+        """While a mount is waited for: keep the batch; once it is there, give out what was kept, and all that was lost.
+
+        Past a bound the oldest are dropped, which is a loss like any other.
+        """
+        self._held_lost += lost
         if len(batch):
             self._held.append(batch.copy())
             while sum(map(len, self._held)) > _MOST_HELD and len(self._held) > 1:
-                self._held.pop(0)
+                self._held_lost += len(self._held.pop(0))
         mount = mounted_at(self._waiting or "", fuse_mounts())
         if mount is None:
-            return no_records()
+            return no_records(), 0
         self._show({mount.connection})
         self._note_mounts()
         held = np.concatenate([*self._held, no_records()])
         self._held, self._waiting = [], None
-        mine: Records = held[held["connection"] == mount.connection]
-        return mine
+        return held[held["connection"] == mount.connection], self._held_lost
 
     def ended(self) -> str | None:
         """Why there is nothing more to trace, as a sentence; None as long as there may be.

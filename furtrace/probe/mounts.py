@@ -62,13 +62,18 @@ def absolute(path: str) -> str:
 
     The last part is not looked at: it may be the root of a mount whose server hangs.
     """
-    parent, name = os.path.split(os.path.abspath(path))  # noqa: PTH100 - resolve() would look at the last part
+    parent, name = os.path.split(_plain(path))
     return os.path.join(os.path.realpath(parent), name)  # noqa: PTH118
+
+
+def _plain(path: str) -> str:
+    """The path without ``.``, ``..`` and doubled slashes, of which POSIX keeps two at the start; looks at nothing."""
+    return os.path.abspath(path).replace("//", "/")  # noqa: PTH100 - resolve() would look at the last part
 
 
 def mounted_at(path: str, mounts: list[Mount]) -> Mount | None:
     """The topmost FUSE mount at exactly this path, if there is one."""
-    found = [mount for mount in mounts if mount.mountpoint == os.path.abspath(path)]  # noqa: PTH100
+    found = [mount for mount in mounts if mount.mountpoint == _plain(path)]
     if not found:
         found = [mount for mount in mounts if mount.mountpoint == absolute(path)]
     return found[-1] if found else None

@@ -111,7 +111,7 @@ class Vantages:
         return self._function_obstacle(place.name)
 
     def _function_obstacle(self, name: str) -> str:
-        found = [symbol for symbol in fuse_functions() if re.sub(r"\.(constprop|isra|part)\.\d+", "", symbol) == name]
+        found = [symbol for symbol in fuse_functions() if re.sub(r"\.(constprop|isra)\.\d+", "", symbol) == name]
         if not found:
             return "not there, or inlined"
         ways = []

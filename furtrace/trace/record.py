@@ -12,6 +12,7 @@ HEADER_SIZE = 288
 COMMAND_SIZE = 80
 EXTRA_SIZE = 192
 NO_QUEUE = 0xFFFFFFFF
+NO_BUFFER = 0xFFFFFFFF
 INIT_SIZE = 64
 """Bytes of fuse_init_in, and of fuse_init_out after it, in the ``extra`` of INIT."""
 OPERATION_OFFSET = 128

@@ -137,8 +137,13 @@ class RequestsPanel(Panel):
             return f"node {row['node_id']}", DIM
         data = row["name"].tobytes()[:size]
         parts = (data[:second], data[second:]) if second else (data,)
-        shown = f" {self.glyphs.arrow} ".join(self.glyphs.text(part.rstrip(b"\0")) for part in parts)
-        return shown + self.glyphs.cut if row["flags"] & Flag.NAME_CUT else shown
+        cut = bool(row["flags"] & Flag.NAME_CUT)
+        return f" {self.glyphs.arrow} ".join(self._part(part, cut=cut) for part in parts)
+
+    def _part(self, name: bytes, *, cut: bool) -> str:
+        """One of a request's names; of two, the one that was cut off lacks its NUL."""
+        shown = self.glyphs.text(name.rstrip(b"\0"))
+        return shown + self.glyphs.cut if cut and b"\0" not in name else shown
 
     def _client(self, row: np.void) -> Cell:
         comm = self.glyphs.text(row["client_comm"].tobytes().split(b"\0", 1)[0])

@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.trace.record import NO_BUFFER, NO_QUEUE, Flag, Kind, Records, Transport
 from furtrace.wire.opcodes import Opcode
 from tests.unit import events
 
 _CONNECTIONS = (7, 9)
-_OPCODES = (Opcode.LOOKUP, Opcode.READ, Opcode.WRITE, Opcode.READDIR, Opcode.COPY_FILE_RANGE, Opcode.GETATTR)
+_OPCODES = (
+    *(Opcode.LOOKUP, Opcode.READ, Opcode.WRITE, Opcode.READDIR),
+    *(Opcode.COPY_FILE_RANGE, Opcode.COPY_FILE_RANGE_64, Opcode.GETATTR),
+)
 _ERRORS = (0, 0, 0, -2, -4, -103)
 # Entries of both connections have the same addresses: another connection's memory is used anew.
 _ENTRIES = ((0, 0xE0), (0, 0xD0), (1, 0xF0), (1, 0xC0))
@@ -44,7 +47,7 @@ class _Making:
         self._last[connection] += 2
         flags = Flag.BACKGROUND if number % 11 == 0 else Flag.HAS_BUFFER if number % 7 == 0 else Flag(0)
         transport = Transport.DEV if number % 5 == 0 else Transport.URING
-        opcode, entry = _OPCODES[number // 2 % 6], _ENTRIES[number // 3 % 4]
+        opcode, entry = _OPCODES[number // 2 % 7], _ENTRIES[number // 3 % 4]
         self._live.append(_Request(connection, self._last[connection], opcode, transport, int(flags), entry))
 
     def go_on(self, number: int, *, seen: bool) -> None:
@@ -88,11 +91,13 @@ class _Making:
         if kind is Kind.DELIVERED:
             known["flags"] |= Flag.HEADER_FROM_SERVER if number % 2 else 0
             known |= {"header": events.read_in(number + 1, 512).ljust(288, b"\1"), "transport": request.transport}
-            return events.delivered(**at, **known, **place, buffer_id=number % 9, pool_offset=number, payload=number)
+            holds_none = number % 13 == 0 and not known["flags"] & Flag.HAS_BUFFER
+            place["buffer_id"] = NO_BUFFER if holds_none else number % 9
+            return events.delivered(**at, **known, **place, pool_offset=number, payload=number)
         if kind is Kind.COMMITTED:
             known["flags"] |= Flag.HEADER_FROM_SERVER
             return events.committed(payload_size=number * 3, **at, **known, **place) if uring else events.batch()
-        size = np.uint32(number * 5).tobytes()
+        size = np.uint64(number * 5).tobytes()[: 4 if number % 3 else 8]
         known["flags"] |= Flag.HAS_ERROR
         known |= {"queue": place["queue"], "transport": request.transport, "length": 16 + number}
         return events.ended(error=_ERRORS[number % 6], **at, **known, header=events.operation_header(size))

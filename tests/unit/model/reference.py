@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from furtrace.model.requests import REQUEST
-from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.trace.record import NO_BUFFER, NO_QUEUE, Flag, Kind, Records, Transport
 from furtrace.wire.opcodes import Opcode
 
 Row = dict[str, Any]
@@ -89,6 +89,7 @@ class Reference:
             row[column] = event[column]
         if event["flags"] & Flag.HAS_BUFFER:
             row["buffer_id"] = event["buffer_id"]
+        row["pooled"] = row["pooled"] or bool(event["flags"] & Flag.HAS_BUFFER) or event["buffer_id"] == NO_BUFFER
         known = self._entries.setdefault((event["connection"], event["queue"]), [])
         if event["entry"] not in known:
             known.append(event["entry"])
@@ -128,9 +129,11 @@ class Reference:
                 row["moved"] = row["reply_size"]
             if event["opcode"] in _WRITES and event["header_size"] >= 132:
                 (row["moved"],) = struct.unpack_from("<I", event["header"], 128)
+            if event["opcode"] == Opcode.COPY_FILE_RANGE_64 and event["header_size"] >= 136:
+                (row["moved"],) = struct.unpack_from("<q", event["header"], 128)
         if row["entry"]:
             place = row["connection"], row["entry"]
-            free, certain = self._free.get(place, 0), not row["flags"] & (Flag.BACKGROUND | Flag.HAS_BUFFER)
+            free, certain = self._free.get(place, 0), not row["flags"] & Flag.BACKGROUND and not row["pooled"]
             assigned = max(free, row["queued_ns"])
             if free and row["queued_ns"] and certain and assigned <= row["delivered_ns"]:
                 row["assigned_ns"] = assigned

@@ -104,3 +104,8 @@ def test_uncertain_requests_are_in_no_state() -> None:
     (queue,) = conversation.queues.table()
     assert (queue.in_server, queue.in_kernel, queue.backlog) == (0, 0, 0)
     assert queue.delivered == 2
+
+
+def test_deepest_does_not_count_what_was_aborted() -> None:
+    gone = ended(10, 20, error=-103), queued(12, 30), queued(14, 31)
+    assert _queue(batch(_register(1)), batch(queued(10, 10), *gone)).deepest == 2

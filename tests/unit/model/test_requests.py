@@ -7,7 +7,7 @@ import pytest
 
 from furtrace.model import requests as module
 from furtrace.model.requests import Requests, Requests_, first_seen, new_requests, state
-from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.trace.record import NO_BUFFER, NO_QUEUE, Flag, Kind, Records, Transport
 from furtrace.wire.opcodes import Opcode
 from tests.unit.events import (
     batch,
@@ -435,3 +435,14 @@ def test_bytes_written(opcode: Opcode) -> None:
 def test_other_operations_move_nothing() -> None:
     row = _one(queued(10, 1), committed(10, 2, payload_size=104), ended(10, 3, header=operation_header(b"\xff" * 8)))
     assert row["moved"] == -1
+
+
+def test_a_request_without_a_buffer_on_a_pool_queue_is_not_known_to_have_been_assigned() -> None:
+    second = [queued(12, 2000), delivered(12, 2010, buffer_id=NO_BUFFER), committed(12, 2020), ended(12, 2030)]
+    assert _assigned(*whole(10, 1000), *second, *whole(14, 3000)) == [0, 0, 3000]
+
+
+def test_behind_a_filter_nothing_is_assigned() -> None:
+    """The entry may have been busy with a request that was filtered out."""
+    rows = Requests(whole=False).feed(batch(*whole(10, 1000), *whole(12, 2000)))
+    assert rows["assigned_ns"].tolist() == [0, 0]
