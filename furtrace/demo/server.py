@@ -9,6 +9,7 @@ import os
 import queue
 import select
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -86,8 +87,7 @@ class Server:
             self._agree()
             self._spawn("device", self._device.serve)
             queues = self._start_queues() if uring else 0
-        # The kernel holds every request back until all queues are there: an answer means that they are.
-        os.statvfs(options.directory)
+        _await_answer(options.directory)
         transport, depth = ("uring", options.depth) if uring else ("dev", 0)
         print(f"ready {options.directory} {connection=} {transport=!s} {queues=} {depth=}", flush=True)
 
@@ -159,6 +159,22 @@ class Server:
                 thread.join(_JOIN_TIMEOUT)
             os.close(self._fuse_fd)
             self._witness.close()
+
+
+def _await_answer(directory: Path) -> None:
+    """Wait until the mount answers: the kernel holds every request back until all queues are there.
+
+    Another process asks. A request of the server's own could not be given up if the server were killed over it: the
+    thread that waits would keep /dev/fuse open, and so the connection alive, which alone could wake it.
+    """
+    asked = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", "import os, sys; os.statvfs(sys.argv[1])", directory],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    if asked.returncode:
+        raise DemoError(f"the mount on {directory} does not answer")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
