@@ -21,6 +21,8 @@ COMMANDS = sorted(cli.furtrace.list_commands(click.Context(cli.furtrace)))
 class CommandLine:
     """Runs furtrace within this process."""
 
+    TERM = "xterm"
+
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch = monkeypatch
         self._capsys = capsys
@@ -29,6 +31,7 @@ class CommandLine:
         """Return exit status, output and errors."""
         self._monkeypatch.setattr(sys, "argv", ["furtrace", *arguments])
         self._monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal, raising=False)
+        self._monkeypatch.setenv("TERM", self.TERM)
         status: object = 0
         try:
             cli.run()
@@ -87,6 +90,12 @@ def test_exclusive_options(furtrace: CommandLine, arguments: tuple[str, ...]) ->
 @pytest.mark.parametrize("option", ["--count", "--duration"])
 def test_limits_are_positive(furtrace: CommandLine, option: str, value: str) -> None:
     assert furtrace("live", option, value)[0] == 2
+
+
+def test_a_terminal_that_can_do_nothing_gets_lines(furtrace: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``--count`` is for lines, so it is no misuse there; what stops it is the missing privilege."""
+    monkeypatch.setattr(CommandLine, "TERM", "dumb")
+    assert furtrace("live", "--count", "3", terminal=True)[0] == 1
 
 
 def test_count_on_a_full_screen(furtrace: CommandLine) -> None:
