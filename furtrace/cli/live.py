@@ -103,11 +103,11 @@ class _Live:
             )
 
     def _show(self, trace: LiveTrace, loop: TraceLoop, stopping: Stopping) -> str | None:
-        if not self._lines:
-            with Terminal() as terminal:
-                return loop.run(ScreenOutput(trace.info, self._conversation, terminal), stopping)
-        output = self._output(trace)
         try:
+            if not self._lines:
+                with Terminal() as terminal:
+                    return loop.run(ScreenOutput(trace.info, self._conversation, terminal), stopping)
+            output = self._output(trace)
             reason = loop.run(output, stopping)
             output.end(loop.elapsed_ns())
         except OSError as error:

@@ -146,5 +146,8 @@ def summary(conversation: Conversation, elapsed_ns: int) -> list[str]:
     if said.refused or said.overflows:
         lines.append(f"{said.refused} commands refused by the kernel, {said.overflows} CQEs overflowed")
     if said.lost:
-        lines.append("Events were lost: the ring buffer was full; what depends on them is shown as not known.")
+        where = ", ".join(f"CPU {cpu}: {count}" for cpu, count in enumerate(said.lost_by_cpu) if count)
+        lines.append(f"Events were lost ({where}): the ring buffer was full; what depends on them is not known.")
+    if said.requests.forgotten:
+        lines.append(f"{said.requests.forgotten} requests under way were too many to be remembered.")
     return lines

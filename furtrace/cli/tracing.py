@@ -67,6 +67,8 @@ class TraceLoop:
     def step(self, output: Output) -> bool:
         """Take what has come, and show it; return what the output says."""
         batch, lost = self.trace.read()
+        if lost:
+            self.conversation.lost_by_cpu = self.trace.lost_by_cpu()
         finished = self.conversation.feed(batch, lost)
         more = output.batch(batch, finished)
         self.trace.release()

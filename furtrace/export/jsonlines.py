@@ -101,6 +101,8 @@ def summary_object(conversation: Conversation, elapsed_ns: int) -> dict[str, Any
         "unfinished": len(conversation.requests.under_way),
         "events": conversation.events,
         "lost": conversation.lost,
+        "lost_by_cpu": conversation.lost_by_cpu,
+        "forgotten": conversation.requests.forgotten,
         "refused": conversation.refused,
         "stopped": conversation.stopped,
         "cqe_overflows": conversation.overflows,

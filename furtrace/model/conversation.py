@@ -18,7 +18,8 @@ _REMEMBERED: Final = 200
 class Conversation:
     """State of a trace; :meth:`feed` moves it on, everything else reads it.
 
-    ``trouble`` holds the newest REFUSED and STOPPED events and CQE overflows, as records.
+    ``trouble`` holds the newest REFUSED and STOPPED events and CQE overflows, as records. ``lost_by_cpu``: where the
+    ``lost`` events were lost, as far as the source tells.
     """
 
     requests: Requests = field(default_factory=Requests)
@@ -29,6 +30,7 @@ class Conversation:
     ended: int = 0
     errors: int = 0
     lost: int = 0
+    lost_by_cpu: list[int] = field(default_factory=list)
     refused: int = 0
     stopped: int = 0
     overflows: int = 0

@@ -188,6 +188,10 @@ class LiveTrace:
         names = ", ".join(f"{number} ({self.info.mounts.get(number, 'not mounted')})" for number in sorted(wanted))
         return f"Connection {names} has ended: it is unmounted, or its server is gone."
 
+    def lost_by_cpu(self) -> list[int]:
+        """Events that found no room in the ring buffer since the start, by CPU."""
+        return self._program.lost_by_cpu()
+
     def fill(self) -> float:
         """How full the ring buffer is, 0 to 1."""
         return self._program.ring.fill()

@@ -4,7 +4,6 @@ A line is made for each of tens of thousands of requests a second, so columns ar
 a batch, and what most requests do not have costs them nothing.
 """
 
-import time
 from collections.abc import Iterator
 from typing import Final
 
@@ -16,29 +15,13 @@ from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
 from furtrace.views.names import comm, quoted_names
 from furtrace.views.setup import describe_command, describe_init
+from furtrace.views.units import Clock
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.errnos import errno_name
 from furtrace.wire.opcodes import Opcode, command_name, opcode_name
 
 _COMMANDS: Final = (Kind.REGISTER, Kind.ADD_QUEUE, Kind.ADD_BUFPOOL)
 _NOTED: Final = (Kind.INIT, *_COMMANDS, Kind.REFUSED, Kind.STOPPED)
-
-
-class Clock:
-    """CLOCK_MONOTONIC nanoseconds to local wall-clock time with microseconds."""
-
-    def __init__(self, realtime_offset_ns: int) -> None:
-        self._offset = realtime_offset_ns
-        self._second = -1
-        self._text = ""
-
-    def __call__(self, ns: int) -> str:
-        """The time of day, as in ``14:55:01.123456``."""
-        second, rest = divmod(ns + self._offset, 1_000_000_000)
-        if second != self._second:
-            self._second = second
-            self._text = time.strftime("%H:%M:%S.", time.localtime(second))
-        return f"{self._text}{rest // 1000:06d}"
 
 
 def place(connection: int, queue: int, entry: int | None, transport: int) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from furtrace.trace.record import NO_QUEUE, Flag, Kind
 from furtrace.views.live_table import RED, YELLOW, Cell, Column, Glyphs, Order, Panel
-from furtrace.views.units import clock, count
+from furtrace.views.units import Clock, count
 from furtrace.wire.errnos import errno_name
 from furtrace.wire.opcodes import UringCommand
 
@@ -34,7 +34,7 @@ class TroublePanel(Panel):
 
     def __init__(self, glyphs: Glyphs, realtime_offset_ns: int) -> None:
         super().__init__(glyphs)
-        self._offset_ns = realtime_offset_ns
+        self._clock = Clock(realtime_offset_ns)
         self._events: list[np.void] = []
         self._counts = (0, 0, 0)
 
@@ -60,7 +60,7 @@ class TroublePanel(Panel):
         what = _what(event)
         comm = self.glyphs.text(event["comm"].tobytes().split(b"\0", 1)[0])
         return (
-            clock(int(event["ns"]) + self._offset_ns),
+            self._clock(int(event["ns"])),
             (what, YELLOW if what == "STOPPED" else RED),
             str(event["connection"]),
             "-" if event["queue"] == NO_QUEUE else str(event["queue"]),

@@ -26,7 +26,18 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def clock(realtime_ns: int) -> str:
-    """Local wall-clock time with microseconds (``14:55:01.123456``)."""
-    seconds, rest = divmod(realtime_ns, 1_000_000_000)
-    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1000:06d}"
+class Clock:
+    """CLOCK_MONOTONIC nanoseconds to local wall-clock time with microseconds."""
+
+    def __init__(self, realtime_offset_ns: int) -> None:
+        self._offset = realtime_offset_ns
+        self._second = -1
+        self._text = ""
+
+    def __call__(self, ns: int) -> str:
+        """The time of day, as in ``14:55:01.123456``."""
+        second, rest = divmod(ns + self._offset, 1_000_000_000)
+        if second != self._second:
+            self._second = second
+            self._text = time.strftime("%H:%M:%S.", time.localtime(second))
+        return f"{self._text}{rest // 1000:06d}"

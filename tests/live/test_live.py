@@ -324,5 +324,33 @@ def read_to_end(terminal: int) -> bytes:
         shown += piece
 
 
+def test_what_is_lost_is_counted_and_nothing_is_made_up(
+    demo_server: DemoServer, live: Callable[..., Trace], tmp_path: Path
+) -> None:
+    file = demo_server.mountpoint / "file"
+    subprocess.run(["truncate", "-s", "200M", file], check=True)
+    trace = live("--json", "--mount", str(demo_server.mountpoint))
+    os.kill(trace.process.pid, signal.SIGSTOP)
+    # A tracer that is not let run: its ring buffer holds 104 000 events, these are more than 190 000.
+    subprocess.run(["dd", f"if={file}", "of=/dev/null", "bs=4k", "iflag=direct"], check=True, capture_output=True)
+    os.kill(trace.process.pid, signal.SIGCONT)
+    time.sleep(1)
+    touch(demo_server.mountpoint / "after")
+    assert trace.end() == 0
+    demo_server.stop()
+    summary, requests = trace.summary(), trace.requests()
+    assert summary["lost"] > 50_000
+    assert sum(summary["lost_by_cpu"]) == summary["lost"]
+    theirs = {one["unique"]: one for one in logged(tmp_path / "server.log")}
+    for one in requests:
+        if one["ended_ns"] is not None:
+            assert (one["op"], one["error"]) == (theirs[one["unique"]]["op"], theirs[one["unique"]]["error"])
+        else:
+            assert one["uncertain"]
+    after = next(one for one in requests if one["names"] == ["after"])
+    assert not after["uncertain"]
+    assert after["error"] == -2
+
+
 def test_nothing_stays_mounted() -> None:
     assert not [mount for mount in fuse_mounts() if "furtrace" in mount.fstype]

@@ -215,6 +215,7 @@ def test_summary() -> None:
         ),
         lost=7,
     )
+    conversation.lost_by_cpu = [3, 4]
     assert summary_object(conversation, 123) == {
         "type": "summary",
         "requests": 2,
@@ -222,6 +223,8 @@ def test_summary() -> None:
         "unfinished": 3,
         "events": 8 + 3 + 4 + 5 + 6,
         "lost": 7,
+        "lost_by_cpu": [3, 4],
+        "forgotten": 0,
         "refused": 4,
         "stopped": 5,
         "cqe_overflows": 6,

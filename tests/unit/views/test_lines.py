@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from furtrace.model.requests import Requests
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import EXTRA_SIZE, NO_QUEUE, Flag, Kind, Records, Transport
-from furtrace.views.lines import Clock, EventLines, RequestLines, place
+from furtrace.views.lines import EventLines, RequestLines, place
+from furtrace.views.units import Clock
 from furtrace.wire.opcodes import Opcode
 from tests.unit.events import (
     SERVER,

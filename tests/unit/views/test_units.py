@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furtrace.views.units import clock, count, duration
+from furtrace.views.units import Clock, count, duration
 
 
 @pytest.mark.parametrize(
@@ -91,5 +91,6 @@ def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("_utc")
 def test_clock() -> None:
-    assert clock(1_700_000_000_123_456_789) == "22:13:20.123456"
-    assert clock(1_700_000_000_000_000_999) == "22:13:20.000000"
+    clock = Clock(1_700_000_000_000_000_000)
+    assert clock(123_456_789) == "22:13:20.123456"
+    assert clock(999) == "22:13:20.000000"
