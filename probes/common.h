@@ -24,9 +24,9 @@ BPF_PERCPU_ARRAY(lost, u64, 1);
 /*
  * `armed` is set once every probe is attached: before that a request would show in some of them only. A connection that
  * is listed in `connections` is shown or hidden as its value says, whatever `others` says; so what is listed can be
- * changed step by step, and no step shows or hides a wrong one.
+ * changed step by step, and no step shows or hides a wrong one. `listed` says whether there is a list at all.
  */
-struct ft_settings { u32 armed, others; };
+struct ft_settings { u32 armed, others, listed; };
 #define FT_HIDE 0
 #define FT_SHOW 1
 BPF_ARRAY(settings, struct ft_settings, 1);
@@ -72,6 +72,8 @@ static inline int ft_connection_wanted(u32 connection) {
 	struct ft_settings *now = settings.lookup(&zero);
 	if (!now || !now->armed)
 		return 0;
+	if (!now->listed)
+		return now->others == FT_SHOW;
 	u8 *listed = connections.lookup(&connection);
 	return (listed ? *listed : now->others) == FT_SHOW;
 }
@@ -107,14 +109,15 @@ static inline u32 ft_conn_number(struct fuse_conn *conn) {
 	return dev;
 }
 
-/* 7.3 gave the transport a structure of its own, struct fuse_chan; before that it was part of fuse_conn. */
+/*
+ * 7.3 gave the transport a structure of its own, struct fuse_chan; before that it was part of fuse_conn. A request is
+ * given as a copy on the stack: reading it whole costs less than member by member.
+ */
 #ifdef HAVE_fuse_req_chan
 typedef struct fuse_chan ft_channel;
 
-static inline ft_channel *ft_req_channel(struct fuse_req *req) {
-	struct fuse_chan *chan = 0;
-	READ(chan, req->chan);
-	return chan;
+static inline ft_channel *ft_req_channel(struct fuse_req *copy) {
+	return copy->chan;
 }
 
 static inline ft_channel *ft_dev_channel(struct fuse_dev *dev) {
@@ -131,10 +134,9 @@ static inline u32 ft_channel_number(ft_channel *chan) {
 #else
 typedef struct fuse_conn ft_channel;
 
-static inline ft_channel *ft_req_channel(struct fuse_req *req) {
-	struct fuse_mount *fm = 0;
+static inline ft_channel *ft_req_channel(struct fuse_req *copy) {
+	struct fuse_mount *fm = copy->fm;
 	struct fuse_conn *conn = 0;
-	READ(fm, req->fm);
 	if (fm)
 		READ(conn, fm->fc);
 	return conn;

@@ -76,6 +76,10 @@ static inline int ft_shown(struct fuse_req *req) {
 
 /* ---- requests ---- */
 
+/* Addresses, made without a `->` that bcc would turn into a read of its own where it can't. */
+#define FT_IN_ARGS(args) ((char *)(args) + __builtin_offsetof(struct fuse_args, in_args))
+#define FT_OUT_ARGS(args) ((char *)(args) + __builtin_offsetof(struct fuse_args, out_args))
+
 static inline int ft_has_operation_header(u32 opcode) {
 	return opcode != 1 && opcode != 5 && opcode != 6 && opcode != 10 && opcode != 11 && opcode != 24;
 }
@@ -102,7 +106,7 @@ static inline void ft_read_names(struct ft_record *e, struct fuse_args *args) {
 	int names = ft_names(e->opcode);
 	if (!names)
 		return;
-	bpf_probe_read_kernel(&in, sizeof(in), args->in_args);
+	bpf_probe_read_kernel(&in, sizeof(in), FT_IN_ARGS(args));
 	/* Before io_uring came, an operation without a header had its name as the first argument. */
 	int old = !ft_has_operation_header(e->opcode) && in[0].size > 0;
 	u32 room = names == 2 ? FT_EXTRA_SIZE / 2 : FT_EXTRA_SIZE;
@@ -143,18 +147,14 @@ static inline void ft_read_operation(struct ft_record *e, const void *value, u32
 }
 
 /* The request's own fields; the record's opcode, unique and the like come from the kernel, never from the server. */
-static inline void ft_read_request(struct ft_record *e, struct fuse_req *req) {
-	struct fuse_in_header in;
-	u64 flags = 0;
-	READ(in, req->in.h);
-	READ(flags, req->flags);
-	e->unique = in.unique;
-	e->opcode = in.opcode;
-	e->node_id = in.nodeid;
-	e->client_tid = in.pid;
-	e->length = in.len;
-	e->request_flags = flags;
-	if (ft_background(flags))
+static inline void ft_fill_request(struct ft_record *e, struct fuse_req *copy) {
+	e->unique = copy->in.h.unique;
+	e->opcode = copy->in.h.opcode;
+	e->node_id = copy->in.h.nodeid;
+	e->client_tid = copy->in.h.pid;
+	e->length = copy->in.h.len;
+	e->request_flags = copy->flags;
+	if (ft_background(copy->flags))
 		e->flags |= FT_BACKGROUND;
 }
 
@@ -164,19 +164,16 @@ static inline int ft_virtiofs(ft_channel *channel) {
 }
 
 RAW_TRACEPOINT_PROBE(fuse_request_send) {
-	struct fuse_req *req = (void *)ctx->args[0];
-	ft_channel *channel = ft_req_channel(req);
-	struct fuse_in_header in;
-	struct fuse_args *args = 0;
-	u64 flags = 0, key = (u64)req, id = bpf_get_current_pid_tgid();
-	u32 connection = ft_channel_number(channel);
+	struct fuse_req copy, *req = (void *)ctx->args[0];
+	u64 key = (u64)req, id = bpf_get_current_pid_tgid();
 	u8 verdict = FT_CHOSEN;
 
-	READ(in, req->in.h);
-	READ(flags, req->flags);
-	if (in.opcode == FT_INIT_OPCODE)
+	bpf_probe_read_kernel(&copy, sizeof(copy), req);
+	ft_channel *channel = ft_req_channel(&copy);
+	u32 connection = ft_channel_number(channel);
+	if (copy.in.h.opcode == FT_INIT_OPCODE)
 		ft_connection_begins(connection);
-	if (!ft_connection_wanted(connection) || !ft_opcode_wanted(in.opcode))
+	if (!ft_connection_wanted(connection) || !ft_opcode_wanted(copy.in.h.opcode))
 		return 0;
 	u64 sender = ft_channel_sender(channel);
 	if (sender != FT_SEND_DEV && sender != FT_SEND_URING)
@@ -185,13 +182,13 @@ RAW_TRACEPOINT_PROBE(fuse_request_send) {
 	 * A background request may be sent later, by another task, when others have ended; over io_uring it is given to
 	 * its queue at once (fuse_request_queue_background_uring).
 	 */
-	u32 client_is_current = !ft_background(flags) || sender == FT_SEND_URING || in.pid == (u32)id;
+	u32 client_is_current = !ft_background(copy.flags) || sender == FT_SEND_URING || copy.in.h.pid == (u32)id;
 	if (id >> 32 == FT_SELF) {
 		verdict = FT_HIDDEN;
 		verdicts.update(&key, &verdict);
 		return 0;
 	}
-	if (!ft_chosen(sender, client_is_current, in.pid))
+	if (!ft_chosen(sender, client_is_current, copy.in.h.pid))
 		return 0;
 #if FT_CLIENT || FT_QUEUES
 	verdicts.update(&key, &verdict);
@@ -199,20 +196,19 @@ RAW_TRACEPOINT_PROBE(fuse_request_send) {
 	struct ft_record *e = ft_begin(FT_QUEUED);
 	if (!e)
 		return 0;
-	ft_read_request(e, req);
+	ft_fill_request(e, &copy);
 	if (client_is_current)
 		e->flags |= FT_CURRENT_IS_CLIENT;
 	e->connection = connection;
-	READ(args, req->args);
-	bpf_probe_read_kernel(e->header, sizeof(in), &req->in.h);
-	e->header_size = sizeof(in);
-	if (args && ft_has_operation_header(e->opcode)) {
+	__builtin_memcpy(e->header, &copy.in.h, sizeof(copy.in.h));
+	e->header_size = sizeof(copy.in.h);
+	if (copy.args && ft_has_operation_header(e->opcode)) {
 		struct fuse_in_arg first = {};
-		READ(first, args->in_args[0]);
+		bpf_probe_read_kernel(&first, sizeof(first), FT_IN_ARGS(copy.args));
 		ft_read_operation(e, first.value, first.size);
 	}
-	if (args)
-		ft_read_names(e, args);
+	if (copy.args)
+		ft_read_names(e, copy.args);
 	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	return 0;
 }
@@ -220,44 +216,42 @@ RAW_TRACEPOINT_PROBE(fuse_request_send) {
 #ifdef FT_HAVE_REQUEST_SENT
 /* A request that goes by /dev/fuse is in the server's hands; of one over io_uring the CQE says so. */
 RAW_TRACEPOINT_PROBE(fuse_request_sent) {
-	struct fuse_req *req = (void *)ctx->args[0];
-	ft_channel *channel = ft_req_channel(req);
-	u64 flags = 0;
-	u32 opcode = 0;
-	u32 connection = ft_channel_number(channel);
+	struct fuse_req copy, *req = (void *)ctx->args[0];
 
-	READ(flags, req->flags);
-	READ(opcode, req->in.h.opcode);
-	if (FT_QUEUES || ft_over_uring(flags) || !ft_connection_wanted(connection) || !ft_opcode_wanted(opcode))
+	bpf_probe_read_kernel(&copy, sizeof(copy), req);
+	ft_channel *channel = ft_req_channel(&copy);
+	u32 connection = ft_channel_number(channel);
+	if (FT_QUEUES || ft_over_uring(copy.flags) || !ft_connection_wanted(connection))
 		return 0;
-	if (ft_virtiofs(channel) || !ft_shown(req))
+	if (!ft_opcode_wanted(copy.in.h.opcode) || ft_virtiofs(channel) || !ft_shown(req))
 		return 0;
 	struct ft_record *e = ft_begin(FT_DELIVERED);
 	if (!e)
 		return 0;
-	ft_read_request(e, req);
+	ft_fill_request(e, &copy);
 	e->transport = FT_DEV;
 	e->connection = connection;
-	bpf_probe_read_kernel(e->header, sizeof(struct fuse_in_header), &req->in.h);
-	e->header_size = sizeof(struct fuse_in_header);
+	__builtin_memcpy(e->header, &copy.in.h, sizeof(copy.in.h));
+	e->header_size = sizeof(copy.in.h);
 	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	return 0;
 }
 #endif
 
-static inline void ft_init(struct fuse_req *req, struct fuse_args *args, u32 connection, s32 error) {
+static inline void ft_init(struct fuse_req *copy, u32 connection) {
 	struct fuse_in_arg in = {};
 	struct fuse_arg out = {};
+	s32 error = copy->out.h.error;
 	struct ft_record *e = ft_begin(FT_INIT);
 	if (!e)
 		return;
-	ft_read_request(e, req);
+	ft_fill_request(e, copy);
 	e->connection = connection;
 	e->transport = FT_DEV;
 	e->error = error;
 	e->flags |= FT_HAS_ERROR;
-	READ(in, args->in_args[0]);
-	READ(out, args->out_args[0]);
+	bpf_probe_read_kernel(&in, sizeof(in), FT_IN_ARGS(copy->args));
+	bpf_probe_read_kernel(&out, sizeof(out), FT_OUT_ARGS(copy->args));
 	if (in.value && in.size)
 		bpf_probe_read_kernel(e->extra, in.size < 64 ? in.size : 64, in.value);
 	if (!error && out.value && out.size)
@@ -267,19 +261,16 @@ static inline void ft_init(struct fuse_req *req, struct fuse_args *args, u32 con
 }
 
 RAW_TRACEPOINT_PROBE(fuse_request_end) {
-	struct fuse_req *req = (void *)ctx->args[0];
-	ft_channel *channel = ft_req_channel(req);
-	struct fuse_args *args = 0;
-	struct fuse_out_header out;
-	u64 flags = 0, key = (u64)req;
-	u32 opcode = 0, queue = FT_NO_QUEUE;
-	u32 connection = ft_channel_number(channel);
+	struct fuse_req copy, *req = (void *)ctx->args[0];
+	u64 key = (u64)req;
+	u32 queue = FT_NO_QUEUE;
 
-	READ(flags, req->flags);
-	READ(opcode, req->in.h.opcode);
-	if (!ft_connection_wanted(connection) || !ft_opcode_wanted(opcode))
+	bpf_probe_read_kernel(&copy, sizeof(copy), req);
+	ft_channel *channel = ft_req_channel(&copy);
+	u32 connection = ft_channel_number(channel);
+	if (!ft_connection_wanted(connection) || !ft_opcode_wanted(copy.in.h.opcode))
 		return 0;
-	if (!ft_over_uring(flags) && ft_virtiofs(channel))
+	if (!ft_over_uring(copy.flags) && ft_virtiofs(channel))
 		return 0;
 	u8 *verdict = verdicts.lookup(&key);
 	u8 decided = verdict ? *verdict : 0;
@@ -288,37 +279,32 @@ RAW_TRACEPOINT_PROBE(fuse_request_end) {
 	if (decided == FT_HIDDEN || (FT_CLIENT && !decided))
 		return 0;
 #ifdef HAVE_fuse_req_ring_queue
-	if (ft_over_uring(flags)) {
-		struct fuse_ring_queue *ring_queue = 0;
-		READ(ring_queue, req->ring_queue);
-		if (ring_queue)
-			READ(queue, ring_queue->qid);
-	}
+	struct fuse_ring_queue *ring_queue = copy.ring_queue;
+	if (ft_over_uring(copy.flags) && ring_queue)
+		READ(queue, ring_queue->qid);
 #endif
 	if (!decided && FT_QUEUES && (queue == FT_NO_QUEUE || !ft_queue_wanted(queue)))
 		return 0;
-	READ(out, req->out.h);
-	READ(args, req->args);
 	struct ft_record *e = ft_begin(FT_ENDED);
 	if (!e)
 		return 0;
-	ft_read_request(e, req);
+	ft_fill_request(e, &copy);
 	e->connection = connection;
 	e->queue = queue;
-	e->transport = ft_over_uring(flags) ? FT_URING : FT_DEV;
-	e->error = out.error;
-	e->length = out.len;
+	e->transport = ft_over_uring(copy.flags) ? FT_URING : FT_DEV;
+	e->error = copy.out.h.error;
+	e->length = copy.out.h.len;
 	e->flags |= FT_HAS_ERROR;
-	bpf_probe_read_kernel(e->header, sizeof(out), &req->out.h);
-	e->header_size = sizeof(out);
-	if (args && !out.error) {
+	__builtin_memcpy(e->header, &copy.out.h, sizeof(copy.out.h));
+	e->header_size = sizeof(copy.out.h);
+	if (copy.args && !copy.out.h.error) {
 		struct fuse_arg first = {};
-		READ(first, args->out_args[0]);
+		bpf_probe_read_kernel(&first, sizeof(first), FT_OUT_ARGS(copy.args));
 		ft_read_operation(e, first.value, first.size);
 	}
 	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
-	if (opcode == FT_INIT_OPCODE && args)
-		ft_init(req, args, connection, out.error);
+	if (copy.in.h.opcode == FT_INIT_OPCODE && copy.args)
+		ft_init(&copy, connection);
 	return 0;
 }
 
@@ -489,7 +475,7 @@ RAW_TRACEPOINT_PROBE(io_uring_submit_req) {
 	const struct io_uring_sqe *sqe = 0;
 	struct ft_command command = {};
 	struct ft_command_key key = {};
-	struct fuse_req *committed = 0;
+	struct fuse_req copy, *committed = 0;
 	u32 ring_flags = 0;
 	u8 opcode = 0;
 
@@ -534,9 +520,8 @@ RAW_TRACEPOINT_PROBE(io_uring_submit_req) {
 	if (!ft_queue_wanted(command.queue) || (FT_OPCODES && !committed) || (FT_CLIENT && !committed))
 		return 0;
 	if (committed) {
-		u32 fuse_opcode = 0;
-		READ(fuse_opcode, committed->in.h.opcode);
-		if (!ft_opcode_wanted(fuse_opcode) || !ft_shown(committed))
+		bpf_probe_read_kernel(&copy, sizeof(copy), committed);
+		if (!ft_opcode_wanted(copy.in.h.opcode) || !ft_shown(committed))
 			return 0;
 	}
 	struct ft_record *e = ft_begin(kind);
@@ -551,11 +536,9 @@ RAW_TRACEPOINT_PROBE(io_uring_submit_req) {
 	if (kind == FT_COMMITTED)
 		e->commit_id = area.commit_id;
 	if (committed) {
-		struct fuse_ring_ent *ent = 0;
-		ft_read_request(e, committed);
-		READ(ent, committed->ring_entry);
-		if (ent)
-			ft_read_entry(e, ent);
+		ft_fill_request(e, &copy);
+		if (copy.ring_entry)
+			ft_read_entry(e, copy.ring_entry);
 		if (e->header_size) {
 			e->length = *(u32 *)e->header;
 			e->error = *(s32 *)(e->header + 4);
@@ -611,8 +594,8 @@ static inline void ft_completed(struct io_kiocb *req, s32 result, u8 extra_flags
 	struct file *file = 0;
 	struct ft_pdu pdu = {};
 	struct fuse_ring_queue *queue = 0;
-	struct fuse_req *delivered = 0;
-	u32 op = 0, qid = FT_NO_QUEUE, opcode = 0;
+	struct fuse_req copy, *delivered = 0;
+	u32 op = 0, qid = FT_NO_QUEUE;
 
 	READ(file, req->file);
 	ft_channel *channel = ft_fuse_file_channel(file);
@@ -640,13 +623,13 @@ static inline void ft_completed(struct io_kiocb *req, s32 result, u8 extra_flags
 		READ(qid, queue->qid);
 	if (!ft_queue_wanted(qid) || !delivered)
 		return;
-	READ(opcode, delivered->in.h.opcode);
-	if (!ft_opcode_wanted(opcode) || !ft_shown(delivered))
+	bpf_probe_read_kernel(&copy, sizeof(copy), delivered);
+	if (!ft_opcode_wanted(copy.in.h.opcode) || !ft_shown(delivered))
 		return;
 	struct ft_record *e = ft_begin(FT_DELIVERED);
 	if (!e)
 		return;
-	ft_read_request(e, delivered);
+	ft_fill_request(e, &copy);
 	ft_read_entry(e, pdu.ent);
 	e->connection = connection;
 	e->transport = FT_URING;

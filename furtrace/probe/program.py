@@ -141,7 +141,7 @@ class Program:
     def __init__(self, filters: Filters) -> None:
         self._bpf = compile_program(("tracepoint.c", "connections.c"), filters)
         self.ring = Ring(self._bpf["events"].map_fd, RING_PAGES)
-        self._armed, self._others = 0, _SHOW
+        self._armed, self._others, self._listed = 0, _SHOW, 0
         self._lost_before = 0
 
     @property
@@ -156,7 +156,7 @@ class Program:
 
     def _set(self) -> None:
         table = self._bpf["settings"]
-        table[ctypes.c_int(0)] = table.Leaf(self._armed, self._others)
+        table[ctypes.c_int(0)] = table.Leaf(self._armed, self._others, self._listed)
 
     def show_connections(self, numbers: Iterable[int], *, all_but: bool = False) -> None:
         """Show only these connections, or with ``all_but`` all others; at once, also while events come.
@@ -167,7 +167,7 @@ class Program:
         wanted = set(numbers)
         for number in wanted:
             table[ctypes.c_uint32(number)] = ctypes.c_uint8(_HIDE if all_but else _SHOW)
-        self._others = _SHOW if all_but else _HIDE
+        self._others, self._listed = _SHOW if all_but else _HIDE, 1
         self._set()
         for key in [key for key in table.keys() if key.value not in wanted]:  # noqa: SIM118 - bcc's table is no dict
             del table[key]
