@@ -4,7 +4,8 @@
  *
  * It is laid out here, once. furtrace/trace/record.py says the same to numpy, and a test asks the C compiler
  * whether the two agree. The integers are the kernel's u8..u64 and s32; whoever includes this defines them.
- * A member that a kind does not use is 0; where 0 could be a value, `flags` or a length says whether it is one.
+ * A member that a kind does not use is 0; where 0 could be a value, `flags` or a length says whether it is one. Past
+ * `header_size` and `extra_size`, header[] and extra[] hold whatever the ring buffer held.
  */
 #ifndef FURTRACE_RECORD_H
 #define FURTRACE_RECORD_H

@@ -7,8 +7,6 @@
  * Raw tracepoint programs may read no argument past those of the tracepoint; the program loads and fails to attach.
  */
 
-struct ft_pdu { struct fuse_ring_ent *ent; };   /* struct fuse_uring_pdu, fs/fuse/dev_uring.c */
-
 /*
  * A command that was submitted and is not answered yet, by the identity that its CQE will have. What stood in its
  * SQE can't be read any more when the kernel answers later.
@@ -25,6 +23,7 @@ BPF_TABLE("lru_hash", struct ft_command_key, struct ft_command, commands, 65536)
 #define FT_ADD_QUEUE_CMD 3
 #define FT_ADD_BUFPOOL_CMD 4
 #define FT_INIT_OPCODE 26
+#define FT_OPERATION 128                /* offset of fuse_uring_req_header.op_in */
 #define FT_ENOTCONN 107
 #define FT_ECANCELED 125
 
@@ -110,6 +109,8 @@ static inline void ft_read_names(struct ft_record *e, struct fuse_args *args) {
 	/* Before io_uring came, an operation without a header had its name as the first argument. */
 	int old = !ft_has_operation_header(e->opcode) && in[0].size > 0;
 	u32 room = names == 2 ? FT_EXTRA_SIZE / 2 : FT_EXTRA_SIZE;
+	if (names == 2)
+		__builtin_memset(e->extra, 0, FT_EXTRA_SIZE / 2);
 	u64 size = old ? in[0].size : in[1].size;
 	const void *value = old ? in[0].value : in[1].value;
 	FT_BOUND(size);
@@ -137,13 +138,20 @@ static inline void ft_read_names(struct ft_record *e, struct fuse_args *args) {
 		bpf_probe_read_kernel(e->extra + FT_EXTRA_SIZE / 2, size, value);
 }
 
+/* The kernel's own fuse_in_header or fuse_out_header; what lies between it and the operation's part is 0. */
+static inline void ft_write_header(struct ft_record *e, const void *header, u32 size) {
+	__builtin_memset(e->header, 0, FT_OPERATION);
+	__builtin_memcpy(e->header, header, size);
+	e->header_size = size;
+}
+
 static inline void ft_read_operation(struct ft_record *e, const void *value, u32 size) {
 	if (!value || !size)
 		return;
 	if (size > 128)
 		size = 128;
-	bpf_probe_read_kernel(e->header + 128, size, value);
-	e->header_size = 128 + size;
+	bpf_probe_read_kernel(e->header + FT_OPERATION, size, value);
+	e->header_size = FT_OPERATION + size;
 }
 
 /* The request's own fields; the record's opcode, unique and the like come from the kernel, never from the server. */
@@ -200,8 +208,7 @@ RAW_TRACEPOINT_PROBE(fuse_request_send) {
 	if (client_is_current)
 		e->flags |= FT_CURRENT_IS_CLIENT;
 	e->connection = connection;
-	__builtin_memcpy(e->header, &copy.in.h, sizeof(copy.in.h));
-	e->header_size = sizeof(copy.in.h);
+	ft_write_header(e, &copy.in.h, sizeof(copy.in.h));
 	if (copy.args && ft_has_operation_header(e->opcode)) {
 		struct fuse_in_arg first = {};
 		bpf_probe_read_kernel(&first, sizeof(first), FT_IN_ARGS(copy.args));
@@ -231,8 +238,7 @@ RAW_TRACEPOINT_PROBE(fuse_request_sent) {
 	ft_fill_request(e, &copy);
 	e->transport = FT_DEV;
 	e->connection = connection;
-	__builtin_memcpy(e->header, &copy.in.h, sizeof(copy.in.h));
-	e->header_size = sizeof(copy.in.h);
+	ft_write_header(e, &copy.in.h, sizeof(copy.in.h));
 	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	return 0;
 }
@@ -252,6 +258,7 @@ static inline void ft_init(struct fuse_req *copy, u32 connection) {
 	e->flags |= FT_HAS_ERROR;
 	bpf_probe_read_kernel(&in, sizeof(in), FT_IN_ARGS(copy->args));
 	bpf_probe_read_kernel(&out, sizeof(out), FT_OUT_ARGS(copy->args));
+	__builtin_memset(e->extra, 0, 128);
 	if (in.value && in.size)
 		bpf_probe_read_kernel(e->extra, in.size < 64 ? in.size : 64, in.value);
 	if (!error && out.value && out.size)
@@ -295,8 +302,7 @@ RAW_TRACEPOINT_PROBE(fuse_request_end) {
 	e->error = copy.out.h.error;
 	e->length = copy.out.h.len;
 	e->flags |= FT_HAS_ERROR;
-	__builtin_memcpy(e->header, &copy.out.h, sizeof(copy.out.h));
-	e->header_size = sizeof(copy.out.h);
+	ft_write_header(e, &copy.out.h, sizeof(copy.out.h));
 	if (copy.args && !copy.out.h.error) {
 		struct fuse_arg first = {};
 		bpf_probe_read_kernel(&first, sizeof(first), FT_OUT_ARGS(copy.args));
@@ -312,6 +318,18 @@ RAW_TRACEPOINT_PROBE(fuse_request_end) {
 
 #if FT_HAS_URING
 
+/*
+ * The part of an io_kiocb that tells what command it is, copied at once: eight reads are eight calls. The command,
+ * struct io_uring_cmd, lies at its start.
+ */
+struct ft_kiocb { u64 words[(__builtin_offsetof(struct io_kiocb, ctx) + sizeof(u64)) / sizeof(u64)]; };
+#define FT_AT(kiocb, type, offset) (*(type *)((char *)(kiocb)->words + (offset)))
+#define FT_KIOCB(kiocb, type, member) FT_AT(kiocb, type, __builtin_offsetof(struct io_kiocb, member))
+#define FT_CMD(kiocb, type, member) FT_AT(kiocb, type, __builtin_offsetof(struct io_uring_cmd, member))
+_Static_assert(__builtin_offsetof(struct io_kiocb, opcode) < __builtin_offsetof(struct io_kiocb, ctx), "io_kiocb");
+_Static_assert(__builtin_offsetof(struct io_kiocb, flags) < __builtin_offsetof(struct io_kiocb, ctx), "io_kiocb");
+_Static_assert(__builtin_offsetof(struct io_kiocb, cqe) < __builtin_offsetof(struct io_kiocb, ctx), "io_kiocb");
+
 static inline int ft_is_command(u8 opcode) {
 #ifdef HAVE_IORING_OP_URING_CMD128
 	if (opcode == IORING_OP_URING_CMD128)
@@ -321,13 +339,10 @@ static inline int ft_is_command(u8 opcode) {
 }
 
 /* At submission the file is not looked up yet: req->file is still NULL, the descriptor stands in req->cqe. */
-static inline struct file *ft_submitted_file(struct io_kiocb *req, struct io_ring_ctx *ring) {
+static inline struct file *ft_submitted_file(struct ft_kiocb *kiocb, struct io_ring_ctx *ring) {
 	struct file *file = 0;
-	u64 flags = 0;
-	u32 fd = 0;
-	READ(fd, req->cqe.fd);
-	READ(flags, req->flags);
-	if (flags & FT_FIXED_FILE) {
+	u32 fd = FT_KIOCB(kiocb, u32, cqe.fd);
+	if (FT_KIOCB(kiocb, u64, flags) & FT_FIXED_FILE) {
 		struct io_rsrc_node **nodes = 0, *node = 0;
 		u64 file_ptr = 0;
 		u32 count = 0;
@@ -469,28 +484,26 @@ static inline u8 ft_command_kind(u32 op) {
 }
 
 RAW_TRACEPOINT_PROBE(io_uring_submit_req) {
-	struct io_kiocb *req = (void *)ctx->args[0];
-	struct io_uring_cmd *cmd = (void *)req;
-	struct io_ring_ctx *ring = 0;
-	const struct io_uring_sqe *sqe = 0;
+	void *req = (void *)ctx->args[0];
+	struct ft_kiocb kiocb;
 	struct ft_command command = {};
 	struct ft_command_key key = {};
 	struct fuse_req copy, *committed = 0;
 	u32 ring_flags = 0;
-	u8 opcode = 0;
 
-	READ(opcode, req->opcode);
+	bpf_probe_read_kernel(&kiocb, sizeof(kiocb), req);
+	u8 opcode = FT_KIOCB(&kiocb, u8, opcode);
 	if (!ft_is_command(opcode))
 		return 0;
-	READ(ring, req->ctx);
-	ft_channel *channel = ft_fuse_file_channel(ft_submitted_file(req, ring));
+	struct io_ring_ctx *ring = FT_KIOCB(&kiocb, struct io_ring_ctx *, ctx);
+	const struct io_uring_sqe *sqe = FT_CMD(&kiocb, const struct io_uring_sqe *, sqe);
+	ft_channel *channel = ft_fuse_file_channel(ft_submitted_file(&kiocb, ring));
 	if (!channel)
 		return 0;
 	command.connection = ft_channel_number(channel);
 	if (!ft_connection_wanted(command.connection))
 		return 0;
-	READ(sqe, cmd->sqe);
-	READ(command.op, cmd->cmd_op);
+	command.op = FT_CMD(&kiocb, u32, cmd_op);
 	READ(command.connected, channel->connected);
 	READ(ring_flags, ring->flags);
 	struct { u64 flags, commit_id; u16 qid; } area = {};
@@ -501,7 +514,7 @@ RAW_TRACEPOINT_PROBE(io_uring_submit_req) {
 	command.commit_id = area.commit_id;
 	command.command = (u64)req;
 	key.ring = (u64)ring;
-	READ(key.user_data, req->cqe.user_data);
+	key.user_data = FT_KIOCB(&kiocb, u64, cqe.user_data);
 	/* Written in place where there is one: an update of an LRU map takes a new node and frees the old one. */
 	struct ft_command *before = commands.lookup(&key);
 	if (before)
@@ -559,10 +572,9 @@ RAW_TRACEPOINT_PROBE(io_uring_submit_req) {
  * A command that the kernel answered with an error. An entry that was idle or whose request was given up when the
  * connection ended is answered too: -ENOTCONN or -ECANCELED on a connection that was alive at its submission.
  */
-static inline void ft_failed(struct io_kiocb *req, struct ft_command_key *key, u32 connection, s32 result, u8 extra_flags) {
-	struct io_uring_cmd *cmd = (void *)req;
+static inline void ft_failed(u64 req, u32 op, struct ft_command_key *key, u32 connection, s32 result, u8 extra_flags) {
 	struct ft_command *command = commands.lookup(key);
-	int known = command && command->command == (u64)req;
+	int known = command && command->command == req;
 	int given_up = result == -FT_ENOTCONN || result == -FT_ECANCELED;
 	/* One that was submitted before tracing began was accepted: a refusal comes with the submission itself. */
 	int stopped = given_up && (!known || command->connected);
@@ -573,11 +585,11 @@ static inline void ft_failed(struct io_kiocb *req, struct ft_command_key *key, u
 		return;
 	e->connection = connection;
 	e->transport = FT_URING;
-	e->command = (u64)req;
+	e->command = req;
+	e->command_op = op;
 	e->user_data = key->user_data;
 	e->error = result;
 	e->flags |= FT_HAS_ERROR | extra_flags;
-	READ(e->command_op, cmd->cmd_op);
 	if (known) {
 		e->queue = command->queue;
 		if (command->op == FT_COMMIT_CMD)
@@ -587,38 +599,32 @@ static inline void ft_failed(struct io_kiocb *req, struct ft_command_key *key, u
 }
 
 /* The server gets its CQE: with it a request, an error, or the plain success of ADD_QUEUE and ADD_BUFPOOL. */
-static inline void ft_completed(struct io_kiocb *req, s32 result, u8 extra_flags) {
-	struct io_uring_cmd *cmd = (void *)req;
+static inline void ft_completed(u64 req, struct ft_kiocb *kiocb, s32 result, u8 extra_flags) {
 	struct ft_command_key key = {};
-	struct io_ring_ctx *ring = 0;
-	struct file *file = 0;
-	struct ft_pdu pdu = {};
 	struct fuse_ring_queue *queue = 0;
 	struct fuse_req copy, *delivered = 0;
-	u32 op = 0, qid = FT_NO_QUEUE;
+	u32 qid = FT_NO_QUEUE;
 
-	READ(file, req->file);
-	ft_channel *channel = ft_fuse_file_channel(file);
+	ft_channel *channel = ft_fuse_file_channel(FT_KIOCB(kiocb, struct file *, file));
 	if (!channel)
 		return;
 	u32 connection = ft_channel_number(channel);
 	if (!ft_connection_wanted(connection))
 		return;
-	READ(ring, req->ctx);
-	READ(op, cmd->cmd_op);
-	key.ring = (u64)ring;
-	READ(key.user_data, req->cqe.user_data);
+	u32 op = FT_CMD(kiocb, u32, cmd_op);
+	key.ring = FT_KIOCB(kiocb, u64, ctx);
+	key.user_data = FT_KIOCB(kiocb, u64, cqe.user_data);
 	if (result < 0) {
-		ft_failed(req, &key, connection, result, extra_flags);
+		ft_failed(req, op, &key, connection, result, extra_flags);
 		return;
 	}
 	if (op != FT_REGISTER_CMD && op != FT_COMMIT_CMD)
 		return;
-	bpf_probe_read_kernel(&pdu, sizeof(pdu), cmd->pdu);
-	if (!pdu.ent)
+	struct fuse_ring_ent *ent = FT_CMD(kiocb, struct fuse_ring_ent *, pdu);   /* struct fuse_uring_pdu */
+	if (!ent)
 		return;
-	READ(queue, pdu.ent->queue);
-	READ(delivered, pdu.ent->fuse_req);
+	READ(queue, ent->queue);
+	READ(delivered, ent->fuse_req);
 	if (queue)
 		READ(qid, queue->qid);
 	if (!ft_queue_wanted(qid) || !delivered)
@@ -630,11 +636,11 @@ static inline void ft_completed(struct io_kiocb *req, s32 result, u8 extra_flags
 	if (!e)
 		return;
 	ft_fill_request(e, &copy);
-	ft_read_entry(e, pdu.ent);
+	ft_read_entry(e, ent);
 	e->connection = connection;
 	e->transport = FT_URING;
 	e->queue = qid;
-	e->command = (u64)req;
+	e->command = req;
 	e->command_op = op;
 	e->user_data = key.user_data;
 	e->flags |= extra_flags;
@@ -644,17 +650,17 @@ static inline void ft_completed(struct io_kiocb *req, s32 result, u8 extra_flags
 }
 
 RAW_TRACEPOINT_PROBE(io_uring_complete) {
-	struct io_kiocb *req = (void *)ctx->args[1];
+	u64 req = ctx->args[1];
 	struct io_uring_cqe *cqe = (void *)ctx->args[2];
-	u8 opcode = 0;
+	struct ft_kiocb kiocb;
 	s32 result = 0;
 	if (!req)
 		return 0;
-	READ(opcode, req->opcode);
-	if (!ft_is_command(opcode))
+	bpf_probe_read_kernel(&kiocb, sizeof(kiocb), (void *)req);
+	if (!ft_is_command(FT_KIOCB(&kiocb, u8, opcode)))
 		return 0;
 	READ(result, cqe->res);
-	ft_completed(req, result, 0);
+	ft_completed(req, &kiocb, result, 0);
 	return 0;
 }
 
@@ -665,22 +671,22 @@ RAW_TRACEPOINT_PROBE(io_uring_complete) {
 RAW_TRACEPOINT_PROBE(io_uring_cqe_overflow) {
 	struct io_ring_ctx *ring = (void *)ctx->args[0];
 	struct io_wq_work_node *node = 0;
-	u64 wanted = ctx->args[1];
+	struct ft_kiocb kiocb;
+	u64 wanted = ctx->args[1], found = 0;
 
 	READ(node, ring->submit_state.compl_reqs.first);
 	#pragma unroll
 	for (int i = 0; i < 64 && node; i++) {
-		struct io_kiocb *req = (void *)((char *)node - __builtin_offsetof(struct io_kiocb, comp_list));
-		u64 user_data = 0;
-		u8 opcode = 0;
-		READ(user_data, req->cqe.user_data);
-		READ(opcode, req->opcode);
-		if (user_data == wanted && ft_is_command(opcode)) {
-			ft_completed(req, (s32)ctx->args[2], FT_CQE_OVERFLOW);
-			return 0;
+		u64 req = (u64)node - __builtin_offsetof(struct io_kiocb, comp_list);
+		bpf_probe_read_kernel(&kiocb, sizeof(kiocb), (void *)req);
+		if (FT_KIOCB(&kiocb, u64, cqe.user_data) == wanted && ft_is_command(FT_KIOCB(&kiocb, u8, opcode))) {
+			found = req;
+			break;
 		}
 		READ(node, node->next);
 	}
+	if (found)
+		ft_completed(found, &kiocb, (s32)ctx->args[2], FT_CQE_OVERFLOW);
 	return 0;
 }
 
