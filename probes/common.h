@@ -40,12 +40,6 @@ BPF_TABLE("lru_hash", u32, u8, client_threads, 4096);
 #define FT_CHOSEN 2
 BPF_TABLE("lru_hash", u64, u8, verdicts, 65536);
 
-#ifdef HAVE_fuse_conn_dev
-#define FT_CONN_DEV(conn) ((conn)->dev)
-#else
-#error "struct fuse_conn has no member dev"
-#endif
-
 static inline struct ft_record *ft_begin(u8 kind) {
 	struct ft_record *e = events.ringbuf_reserve(sizeof(struct ft_record));
 	if (!e) {
