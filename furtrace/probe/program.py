@@ -178,7 +178,7 @@ class Program:
 
     def lost(self) -> int:
         """Events that found no room in the ring since the last call, summed over the CPUs."""
-        total = sum(int(count) for count in self._bpf["lost"][ctypes.c_int(0)])
+        total = sum(self.lost_by_cpu())
         lost, self._lost_before = total - self._lost_before, total
         return lost
 

@@ -7,7 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from rich.style import Style
 
-from furtrace.model.requests import Requests_, no_requests
+from furtrace.model.requests import Requests_, first_seen, no_requests
+from furtrace.trace import record
 from furtrace.trace.record import NO_QUEUE, Flag
 from furtrace.views.live_table import CYAN, DIM, GREEN, PLAIN, RED, YELLOW, Cell, Column, Glyphs, Order, Panel
 from furtrace.views.units import duration
@@ -28,13 +29,6 @@ def states(rows: Requests_) -> npt.NDArray[np.intp]:
     """
     known = np.where(rows["committed_ns"] != 0, 3, np.where(rows["delivered_ns"] != 0, 2, 1))
     return np.where(rows["uncertain"], 0, known)
-
-
-def first_seen_ns(rows: Requests_) -> npt.NDArray[np.uint64]:
-    """Return the first known time of each request."""
-    later = np.where(rows["delivered_ns"] != 0, rows["delivered_ns"], rows["committed_ns"])
-    first: npt.NDArray[np.uint64] = np.where(rows["queued_ns"] != 0, rows["queued_ns"], later)
-    return first
 
 
 def top(keys: npt.NDArray[np.uint64], first: int, count: int, *, falling: bool) -> npt.NDArray[np.intp]:
@@ -99,14 +93,14 @@ class RequestsPanel(Panel):
         # "by age, falling" is the oldest first, which is the smallest time first.
         falling = order.falling != (order.name == "age")
         chosen = self._rows[top(self._keys(order.name), first, count, falling=falling)]
-        ages = self._now_ns - first_seen_ns(chosen).astype(np.int64)
+        ages = self._now_ns - first_seen(chosen).astype(np.int64)
         shown = zip(chosen, states(chosen).tolist(), ages.tolist(), strict=True)
         return [self._cells(row, state, age) for row, state, age in shown]
 
     def _keys(self, order: str) -> npt.NDArray[np.uint64]:
         rows = self._rows
         if order == "age":
-            return first_seen_ns(rows)
+            return first_seen(rows)
         if order == "operation":
             return _operation_ranks(rows["opcode"])
         if order == "state":
@@ -146,7 +140,7 @@ class RequestsPanel(Panel):
         return shown + self.glyphs.cut if cut and b"\0" not in name else shown
 
     def _client(self, row: np.void) -> Cell:
-        comm = self.glyphs.text(row["client_comm"].tobytes().split(b"\0", 1)[0])
+        comm = self.glyphs.text(record.comm(row["client_comm"].tobytes()))
         if row["client_pid"]:
             return f"{comm}/{row['client_pid']}" if comm else str(row["client_pid"])
         return f"tid {row['client_tid']}" if row["client_tid"] else comm or "-"

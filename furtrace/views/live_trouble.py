@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from furtrace.trace import record
 from furtrace.trace.record import NO_QUEUE, Flag, Kind
 from furtrace.views.live_table import RED, YELLOW, Cell, Column, Glyphs, Order, Panel
 from furtrace.views.units import Clock, count
@@ -58,7 +59,7 @@ class TroublePanel(Panel):
 
     def _cells(self, event: np.void) -> Sequence[Cell]:
         what = _what(event)
-        comm = self.glyphs.text(event["comm"].tobytes().split(b"\0", 1)[0])
+        comm = self.glyphs.text(record.comm(event["comm"].tobytes()))
         return (
             self._clock(int(event["ns"])),
             (what, YELLOW if what == "STOPPED" else RED),

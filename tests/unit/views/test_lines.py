@@ -1,8 +1,6 @@
 """Lines for a log, word for word."""
 
 import struct
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -35,13 +33,7 @@ INFO = TraceInfo("7.3.0", "bufpool", "tracepoint", 1_700_000_000_000_000_000)
 DEV_END: dict[str, Any] = {"transport": Transport.DEV, "queue": NO_QUEUE}
 
 
-@pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        time.tzset()
-        yield
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("_utc")
 
 
 def _lines(*parts: Records) -> list[str]:

@@ -10,11 +10,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from furtrace.model.conversation import Conversation
-from furtrace.model.requests import new_requests
+from furtrace.model.requests import first_seen, new_requests
 from furtrace.trace.record import Flag, Kind, Records, Transport
 from furtrace.views.live import VIEWS, LiveView
 from furtrace.views.live_operations import Rates
-from furtrace.views.live_requests import STATES, first_seen_ns, states, top
+from furtrace.views.live_requests import STATES, states, top
 from furtrace.views.live_table import ASCII, UNICODE, Column, fitted, layout
 from furtrace.wire.opcodes import Opcode
 from tests.unit.views.live_events import (
@@ -111,9 +111,7 @@ class TestRequests:
             else:
                 state = "in kernel" if known[2] else "in server" if known[1] else "queued"
             assert STATES[states(rows)[0]] == state
-            assert first_seen_ns(rows)[0] == next(
-                (ns for ns, there in zip((10, 20, 30), known, strict=False) if there), 0
-            )
+            assert first_seen(rows)[0] == next((ns for ns, there in zip((10, 20, 30), known, strict=False) if there), 0)
 
     def test_an_ended_request_is_gone(self) -> None:
         lines = shown(whole(1, NOW - SECOND), keys="2")

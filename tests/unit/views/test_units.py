@@ -1,8 +1,5 @@
 """Durations, counts and times as they are shown."""
 
-import time
-from collections.abc import Iterator
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -78,15 +75,6 @@ def test_counts(number: int, text: str) -> None:
 @given(st.floats(0, 9e11))
 def test_a_count_is_short(number: float) -> None:
     assert len(count(number).rstrip("kMG").replace(".", "")) <= 3
-
-
-@pytest.fixture
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        time.tzset()
-        yield
-    time.tzset()
 
 
 @pytest.mark.usefixtures("_utc")
