@@ -6,28 +6,17 @@ The mount table is read, not asked with stat(2): a server that hangs must not ma
 import ctypes
 import errno
 import os
-import re
 from pathlib import Path
-from typing import NamedTuple
 
 from furtrace.demo.errors import DemoError
+from furtrace.probe.mounts import Mount, all_mounts
 
 FSTYPE = "fuse.furtrace-demo"
 _MS_NOSUID = 2
 _MS_NODEV = 4
 _MNT_DETACH = 2
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 _libc = ctypes.CDLL(None, use_errno=True)
-
-
-class Mount(NamedTuple):
-    """One line of the mount table; ``connection`` is the number under /sys/fs/fuse/connections."""
-
-    mountpoint: str
-    fstype: str
-    source: str
-    connection: int
 
 
 def open_device() -> int:
@@ -67,7 +56,7 @@ def find(directory: Path, source: str | None = None) -> list[Mount]:
 
     ``directory`` must be absolute and free of symbolic links (``Path.resolve``, before it is mounted on).
     """
-    return [entry for entry in table() if entry.mountpoint == str(directory) and _is_ours(entry, source)]
+    return [entry for entry in all_mounts() if entry.mountpoint == str(directory) and _is_ours(entry, source)]
 
 
 def detach(directory: Path, source: str | None = None) -> None:
@@ -75,7 +64,7 @@ def detach(directory: Path, source: str | None = None) -> None:
 
     Someone else may do the same at the same time: a mount that is gone is no error.
     """
-    stacked = [entry for entry in table() if entry.mountpoint == str(directory)]
+    stacked = [entry for entry in all_mounts() if entry.mountpoint == str(directory)]
     while stacked and _is_ours(stacked.pop(), source):
         if _libc.umount2(os.fsencode(directory), _MNT_DETACH) < 0 and ctypes.get_errno() != errno.EINVAL:
             raise DemoError(f"{directory} can't be unmounted: {os.strerror(ctypes.get_errno())}")
@@ -83,22 +72,3 @@ def detach(directory: Path, source: str | None = None) -> None:
 
 def _is_ours(entry: Mount, source: str | None) -> bool:
     return entry.fstype == FSTYPE and source in (None, entry.source)
-
-
-def table() -> list[Mount]:
-    """Return this process's mount table (``/proc/self/mountinfo``, see proc_pid_mountinfo(5))."""
-    return [
-        _parse(line)
-        for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    ]
-
-
-def _parse(line: str) -> Mount:
-    fields = line.split(" ")
-    separator = fields.index("-", 6)
-    minor = int(fields[2].partition(":")[2])
-    return Mount(_unescape(fields[4]), fields[separator + 1], _unescape(fields[separator + 2]), minor)
-
-
-def _unescape(text: str) -> str:
-    return _ESCAPE.sub(lambda match: chr(int(match[1], 8)), text)

@@ -24,6 +24,7 @@ from typing import IO, Self
 
 from furtrace.demo import mounting
 from furtrace.demo.errors import DemoError
+from furtrace.probe.mounts import all_mounts
 
 _STOP_TIMEOUT = 10.0
 
@@ -148,7 +149,7 @@ class DemoServer:
         mounting.detach(mountpoint, f"furtrace-demo:{self.pid}")
         if self._directory is not None:
             return
-        if any(entry.mountpoint == str(mountpoint) for entry in mounting.table()):
+        if any(entry.mountpoint == str(mountpoint) for entry in all_mounts()):
             raise DemoError(f"{mountpoint} is covered by a mount that is not the demo's")
         # A client that still runs finds the bare directory under the mount that is gone, and may put files there.
         shutil.rmtree(mountpoint, ignore_errors=True)

@@ -1,8 +1,9 @@
-"""FUSE mounts, from ``/proc/self/mountinfo``: nothing here touches a mounted file system, which might hang."""
+"""Mounts, from ``/proc/self/mountinfo``: nothing here touches a mounted file system, which might hang."""
 
 import os
 import re
 import select
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,7 @@ _DEVICE = re.compile(rb"([0-9]{1,7}):([0-9]{1,7})")
 
 @dataclass(frozen=True)
 class Mount:
-    """A mount point of a FUSE file system and its connection's number (``fuse_conn.dev``)."""
+    """A mount point; of a FUSE file system ``connection`` is its connection's number (``fuse_conn.dev``)."""
 
     mountpoint: str
     connection: int
@@ -27,21 +28,31 @@ def _unescape(field: bytes) -> str:
 
 
 def parse_mountinfo(text: bytes) -> list[Mount]:
-    """FUSE mounts in the text of a mountinfo file (proc_pid_mountinfo(5)), in its order; virtiofs is none."""
-    mounts = []
+    """FUSE mounts in the text of a mountinfo file, in its order; virtiofs is none."""
+    return [mount for mount in _parse(text) if _is_fuse(mount.fstype)]
+
+
+def _parse(text: bytes) -> Iterator[Mount]:
+    """All mounts in the text of a mountinfo file (proc_pid_mountinfo(5)), in its order."""
     for line in text.split(b"\n"):  # not splitlines(): a name may hold a carriage return
         before, separator, after = line.partition(b" - ")
         fields, tail = before.split(b" "), after.split(b" ")
         if not separator or len(fields) < 5 or len(tail) < 2:
             continue
-        fstype = _unescape(tail[0])
         device = _DEVICE.fullmatch(fields[2])
-        if device and (fstype in ("fuse", "fuseblk") or fstype.startswith(("fuse.", "fuseblk."))):
+        if device:
             # A connection has its super block's device number, in the kernel's own encoding (MKDEV).
-            mounts.append(
-                Mount(_unescape(fields[4]), int(device[1]) << 20 | int(device[2]), fstype, _unescape(tail[1]))
-            )
-    return mounts
+            number = int(device[1]) << 20 | int(device[2])
+            yield Mount(_unescape(fields[4]), number, _unescape(tail[0]), _unescape(tail[1]))
+
+
+def _is_fuse(fstype: str) -> bool:
+    return fstype in ("fuse", "fuseblk") or fstype.startswith(("fuse.", "fuseblk."))
+
+
+def all_mounts() -> list[Mount]:
+    """All mounts that this process sees, of whatever file system."""
+    return list(_parse(_MOUNTINFO.read_bytes()))
 
 
 def fuse_mounts() -> list[Mount]:

@@ -17,6 +17,7 @@ from furtrace.demo import enable, mounting
 from furtrace.demo.affinity import possible_cpus
 from furtrace.demo.errors import DemoError
 from furtrace.demo.process import DemoServer
+from furtrace.probe.mounts import Mount, all_mounts
 from tests.live.demo.conftest import Start, eventually, witnessed
 
 pytestmark = pytest.mark.live
@@ -36,8 +37,8 @@ def test_it_says_what_it_is(server: DemoServer, uring: bool) -> None:
     assert server.transport == ("uring" if uring else "dev")
     assert server.queues == (possible_cpus() if uring else 0)
     (mount,) = mounting.find(server.mountpoint)
-    assert mount == mounting.Mount(
-        str(server.mountpoint), "fuse.furtrace-demo", f"furtrace-demo:{server.pid}", server.connection
+    assert mount == Mount(
+        str(server.mountpoint), server.connection, "fuse.furtrace-demo", f"furtrace-demo:{server.pid}"
     )
     assert os.minor(server.mountpoint.stat().st_dev) == server.connection
     files = [link.readlink().name for link in Path(f"/proc/{server.pid}/fd").iterdir()]
@@ -259,7 +260,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def nothing_below(folder: Path) -> bool:
-    return not [entry for entry in mounting.table() if entry.mountpoint.startswith(f"{folder}/")] and not any(
+    return not [entry for entry in all_mounts() if entry.mountpoint.startswith(f"{folder}/")] and not any(
         folder.iterdir()
     )
 

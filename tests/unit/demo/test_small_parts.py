@@ -15,6 +15,7 @@ from furtrace.demo.memory import Memory
 from furtrace.demo.session import Limits
 from furtrace.demo.uring import COMMAND_SIZE, OP_URING_CMD, SQE_SIZE, Ring
 from furtrace.demo.witness import Seen, Witness
+from furtrace.probe.mounts import Mount
 from furtrace.wire.opcodes import Opcode
 
 MOUNTINFO = """\
@@ -26,9 +27,9 @@ MOUNTINFO = """\
 
 
 def test_mounts_are_found_by_place_type_and_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: MOUNTINFO)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: MOUNTINFO.encode())
     place = Path("/tmp/with space")
-    assert mounting.find(place) == [mounting.Mount(str(place), mounting.FSTYPE, "furtrace-demo:77", 41)]
+    assert mounting.find(place) == [Mount(str(place), 41, mounting.FSTYPE, "furtrace-demo:77")]
     assert mounting.find(place, "furtrace-demo:78") == []
     assert mounting.find(Path("/")) == []
 
@@ -38,7 +39,7 @@ def test_a_mount_that_covers_the_demos_is_left_alone(monkeypatch: pytest.MonkeyP
         def umount2(self, *_: object) -> int:
             raise AssertionError("unmounted something that is not the demo's")
 
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: MOUNTINFO)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: MOUNTINFO.encode())
     monkeypatch.setattr(mounting, "_libc", Refuse())
     mounting.detach(Path("/tmp/with space"))
     mounting.detach(Path("/tmp/other"), "furtrace-demo:77")
