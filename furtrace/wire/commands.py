@@ -5,9 +5,11 @@ proposal's version 2. Linux 7.3 has a union at byte 24; each command has a class
 """
 
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Annotated, Any, Final, TypeAlias
 
+from furtrace.wire import meaning
 from furtrace.wire.dialect import Dialect
+from furtrace.wire.flags import BufringFlag
 from furtrace.wire.layout import U16, U32, U64, Buffer, Bytes6, Layout
 from furtrace.wire.opcodes import UringCommand
 
@@ -57,7 +59,7 @@ class Bufpool:
 
     """
 
-    uaddr: U64
+    uaddr: Annotated[U64, meaning.hexadecimal]
     len: U32
     reserved: U32
 
@@ -103,7 +105,7 @@ class CmdReqBufring:
 
     """
 
-    flags: U64
+    flags: Annotated[U64, meaning.flags(BufringFlag)]
     commit_id: U64
     qid: U16
     padding: U16
@@ -118,6 +120,17 @@ CMD_REQ_ADD_BUFPOOL = Layout("fuse_uring_cmd_req", CmdReqAddBufpool)
 CMD_REQ_BUFRING = Layout("fuse_uring_cmd_req", CmdReqBufring)
 
 
+def cmd_req(dialect: Dialect, cmd_op: int) -> Layout[Any]:
+    """Return the layout of a command: for the bufpool form that of the union's member which it uses."""
+    if dialect is Dialect.BUFRING:
+        return CMD_REQ_BUFRING
+    if dialect is Dialect.BUFPOOL and cmd_op == UringCommand.REGISTER:
+        return CMD_REQ_REGISTER
+    if dialect is Dialect.BUFPOOL and cmd_op == UringCommand.ADD_BUFPOOL:
+        return CMD_REQ_ADD_BUFPOOL
+    return CMD_REQ
+
+
 def parse_cmd_req(data: Buffer, dialect: Dialect, cmd_op: int) -> AnyCmdReq:
     """Read the command area of an SQE whose ``cmd_op`` is given.
 
@@ -129,10 +142,5 @@ def parse_cmd_req(data: Buffer, dialect: Dialect, cmd_op: int) -> AnyCmdReq:
         DecodeError: the area is shorter than the structure.
 
     """
-    if dialect is Dialect.BUFRING:
-        return CMD_REQ_BUFRING.parse(data)
-    if dialect is Dialect.BUFPOOL and cmd_op == UringCommand.REGISTER:
-        return CMD_REQ_REGISTER.parse(data)
-    if dialect is Dialect.BUFPOOL and cmd_op == UringCommand.ADD_BUFPOOL:
-        return CMD_REQ_ADD_BUFPOOL.parse(data)
-    return CMD_REQ.parse(data)
+    command: AnyCmdReq = cmd_req(dialect, cmd_op).parse(data)
+    return command

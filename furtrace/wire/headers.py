@@ -1,8 +1,24 @@
 """The headers that every request and every reply begins with (``include/uapi/linux/fuse.h``)."""
 
 from dataclasses import dataclass
+from typing import Annotated, Final
 
+from furtrace.wire import meaning
 from furtrace.wire.layout import I32, U16, U32, U64, Buffer, Layout
+from furtrace.wire.opcodes import opcode_name
+
+UNIQUE_RESEND: Final = 1 << 63
+"""FUSE_UNIQUE_RESEND: a bit of ``unique``, set in a request that is sent again."""
+INVALID_ID: Final = 0xFFFFFFFF
+"""FUSE_INVALID_UIDGID."""
+
+
+def _unique(value: int, _: object) -> str:
+    return f"{value & ~UNIQUE_RESEND}, sent again" if value & UNIQUE_RESEND else ""
+
+
+def _owner(value: int, _: object) -> str:
+    return "none: not mapped" if value == INVALID_ID else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +39,13 @@ class InHeader:
     """
 
     len: U32
-    opcode: U32
-    unique: U64
-    nodeid: U64
-    uid: U32
-    gid: U32
+    opcode: Annotated[U32, lambda value, _: opcode_name(value)]
+    unique: Annotated[U64, _unique]
+    nodeid: Annotated[U64, meaning.node]
+    uid: Annotated[U32, _owner]
+    gid: Annotated[U32, _owner]
     pid: U32
-    total_extlen: U16
+    total_extlen: Annotated[U16, lambda value, _: f"{8 * value} bytes" if value else ""]
     padding: U16
 
 
@@ -45,7 +61,7 @@ class OutHeader:
     """
 
     len: U32
-    error: I32
+    error: Annotated[I32, meaning.error]
     unique: U64
 
 

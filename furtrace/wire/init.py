@@ -1,9 +1,22 @@
 """The INIT handshake, in the forms that its history has (``include/uapi/linux/fuse.h``, ``fs/fuse/inode.c``)."""
 
 from dataclasses import dataclass
+from typing import Annotated, Any
 
-from furtrace.wire.flags import init_flag_bits
-from furtrace.wire.layout import U16, U32, Buffer, Layout, U16x11, U32x11
+from furtrace.wire import meaning
+from furtrace.wire.flags import U32_BITS, InitFlag, init_flag_bits, macros
+from furtrace.wire.layout import U16, U32, Buffer, Layout, Meaning, U16x11, U32x11
+
+
+def _flags2(value: int, whole: Any) -> str:
+    """Names of the upper word's flags, which count only with INIT_EXT (``process_init_reply``)."""
+    names = meaning.joined(macros(value << U32_BITS, InitFlag))
+    ignored = value and not whole.flags & InitFlag.INIT_EXT
+    return f"not used: flags lacks INIT_EXT ({names})" if ignored else names
+
+
+def _only_with(flag: InitFlag) -> Meaning:
+    return lambda _, whole: "" if whole.flag_bits & flag else f"not used: {flag.name} is not set"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +34,7 @@ class InitInCompat:
     major: U32
     minor: U32
     max_readahead: U32
-    flags: U32
+    flags: Annotated[U32, meaning.flags(InitFlag)]
 
     @property
     def flag_bits(self) -> int:
@@ -39,7 +52,7 @@ class InitIn(InitInCompat):
 
     """
 
-    flags2: U32
+    flags2: Annotated[U32, _flags2]
     unused: U32x11
 
     @property
@@ -81,7 +94,7 @@ class InitOutCompat22(InitOutCompat):
     """
 
     max_readahead: U32
-    flags: U32
+    flags: Annotated[U32, meaning.flags(InitFlag)]
     max_background: U16
     congestion_threshold: U16
     max_write: U32
@@ -108,11 +121,11 @@ class InitOut(InitOutCompat22):
     """
 
     time_gran: U32
-    max_pages: U16
-    map_alignment: U16
-    flags2: U32
-    max_stack_depth: U32
-    request_timeout: U16
+    max_pages: Annotated[U16, _only_with(InitFlag.MAX_PAGES)]
+    map_alignment: Annotated[U16, _only_with(InitFlag.MAP_ALIGNMENT)]
+    flags2: Annotated[U32, _flags2]
+    max_stack_depth: Annotated[U32, _only_with(InitFlag.PASSTHROUGH)]
+    request_timeout: Annotated[U16, _only_with(InitFlag.REQUEST_TIMEOUT)]
     unused: U16x11
 
     @property

@@ -5,9 +5,11 @@ proposal's version 2.
 """
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Annotated, Any, TypeAlias
 
+from furtrace.wire import meaning
 from furtrace.wire.dialect import Dialect
+from furtrace.wire.flags import EntFlag, NoFlag
 from furtrace.wire.headers import InHeader, OutHeader, parse_in_header, parse_out_header
 from furtrace.wire.layout import U16, U32, U64, Buffer, Bytes128, Layout
 
@@ -25,7 +27,7 @@ class EntInOutPlain:
 
     """
 
-    flags: U64
+    flags: Annotated[U64, meaning.flags(NoFlag)]
     commit_id: U64
     payload_sz: U32
     padding: U32
@@ -46,7 +48,7 @@ class EntInOutBufring:
 
     """
 
-    flags: U64
+    flags: Annotated[U64, meaning.flags(NoFlag)]
     commit_id: U64
     payload_sz: U32
     buf_id: U16
@@ -67,10 +69,10 @@ class EntInOutBufpool:
 
     """
 
-    flags: U64
+    flags: Annotated[U64, meaning.flags(EntFlag)]
     commit_id: U64
     payload_sz: U32
-    offset: U32
+    offset: Annotated[U32, lambda value, _: "" if value else "the first buffer, or none at all"]
     reserved: U64
 
 
@@ -136,6 +138,11 @@ _REQ_HEADER: dict[Dialect, Layout[ReqHeaderPlain] | Layout[ReqHeaderBufring] | L
     Dialect.BUFRING: REQ_HEADER_BUFRING,
     Dialect.BUFPOOL: REQ_HEADER_BUFPOOL,
 }
+
+
+def ent_in_out(dialect: Dialect) -> Layout[Any]:
+    """Return the layout of the entry's own part of a header slot."""
+    return _ENT_IN_OUT[dialect]
 
 
 def parse_ent_in_out(data: Buffer, dialect: Dialect) -> EntInOut:
