@@ -13,6 +13,9 @@
 #define FT_HEADER_SIZE 288   /* struct fuse_uring_req_header, include/uapi/linux/fuse.h */
 #define FT_COMMAND_SIZE 80   /* the command area of a 128-byte SQE */
 #define FT_EXTRA_SIZE 192
+#define FT_PART_SIZE (FT_HEADER_SIZE + FT_EXTRA_SIZE)
+#define FT_ARGUMENT 64
+#define FT_ARGUMENT_SIZE 16
 #define FT_NO_QUEUE 0xffffffffu
 #define FT_NO_BUFFER 0xffffffffu
 
@@ -37,6 +40,12 @@ enum ft_kind {
 	FT_REFUSED,
 	FT_STOPPED,
 	FT_LOST,
+	/*
+	 * Hints, no events: what names and numbers of inodes a filter would have hidden, and the entries of directories.
+	 * They are written whatever the filters say, so that paths stay true.
+	 */
+	FT_NAMED,         /* as ENDED, of a request that a filter hides */
+	FT_ENTRIES,       /* a part of a reply to READDIRPLUS, as it lay in the server's payload buffer */
 };
 
 enum ft_transport {
@@ -91,12 +100,16 @@ struct ft_record {
 	/*
 	 * At DELIVERED and COMMITTED the fuse_uring_req_header as it lay in the server's memory. At QUEUED and ENDED
 	 * the kernel's own copy in the same layout: fuse_in_header or fuse_out_header at 0, the operation's first
-	 * argument at 128, nothing at 256.
+	 * argument at 128, nothing at 256. At ENDED of an operation about names, the request's first argument at 64
+	 * (struct fuse_rename2_in, ...), FT_ARGUMENT_SIZE bytes of it.
+	 *
+	 * At ENTRIES header[] and extra[] are one array of FT_PART_SIZE bytes: the payload from `length` on, of which
+	 * payload_size is the whole; header_size bytes of it are valid.
 	 */
 	u8 header[FT_HEADER_SIZE];
 	/*
-	 * Commands: the command area. QUEUED: names, each ended by NUL. INIT: 64 bytes of fuse_init_in, then 64 of
-	 * fuse_init_out.
+	 * Commands: the command area. QUEUED, and ENDED of an operation about names: the names, each ended by NUL. INIT:
+	 * 64 bytes of fuse_init_in, then 64 of fuse_init_out.
 	 */
 	u8 extra[FT_EXTRA_SIZE];
 };

@@ -23,7 +23,10 @@ BPF_TABLE("lru_hash", struct ft_command_key, struct ft_command, commands, 65536)
 #define FT_ADD_QUEUE_CMD 3
 #define FT_ADD_BUFPOOL_CMD 4
 #define FT_INIT_OPCODE 26
+#define FT_READDIRPLUS_OPCODE 44
 #define FT_OPERATION 128                /* offset of fuse_uring_req_header.op_in */
+#define FT_ENT_IN_OUT 256               /* offset of fuse_uring_req_header.ring_ent_in_out */
+#define FT_MOST_PARTS 280               /* of a reply to READDIRPLUS: 131 KiB */
 #define FT_ENOTCONN 107
 #define FT_ECANCELED 125
 
@@ -136,6 +139,46 @@ static inline void ft_read_names(struct ft_record *e, struct fuse_args *args) {
 	FT_BOUND(size);
 	if (size > 0 && size <= FT_EXTRA_SIZE / 2)
 		bpf_probe_read_kernel(e->extra + FT_EXTRA_SIZE / 2, size, value);
+}
+
+/*
+ * Operations after which a path may be another one: those that make, remove, move or look up a name. READDIRPLUS does
+ * too; what it brings is in its payload.
+ */
+static inline int ft_changes_names(u32 opcode) {
+	switch (opcode) {
+	case 1: case 6: case 8: case 9: case 10: case 11: case 12: case 13: case 35: case 44: case 45: case 51:
+		return 1;
+	}
+	return 0;
+}
+
+/* The first argument of RENAME, RENAME2 and LINK: the other inode that they are about. */
+static inline void ft_read_argument(struct ft_record *e, struct fuse_args *args) {
+	struct fuse_in_arg first = {};
+	u32 size;
+	if (e->opcode != 12 && e->opcode != 13 && e->opcode != 45)
+		return;
+	bpf_probe_read_kernel(&first, sizeof(first), FT_IN_ARGS(args));
+	size = first.size;
+	if (size > FT_ARGUMENT_SIZE)
+		size = FT_ARGUMENT_SIZE;
+	if (size)
+		bpf_probe_read_kernel(e->header + FT_ARGUMENT, size, first.value);
+}
+
+/*
+ * Whether the reply's first argument is what a file's owner put there: the value of GETXATTR, the names of LISTXATTR. It
+ * is data, and not recorded. A request for the size alone, whose fuse_getxattr_in.size is 0, is answered by a structure.
+ */
+static inline int ft_replies_with_a_value(u32 opcode, struct fuse_args *args) {
+	struct fuse_in_arg first = {};
+	u32 asked = 0;
+	if (opcode != 22 && opcode != 23)
+		return 0;
+	bpf_probe_read_kernel(&first, sizeof(first), FT_IN_ARGS(args));
+	bpf_probe_read_kernel(&asked, sizeof(asked), first.value);
+	return asked != 0;
 }
 
 /* The kernel's own fuse_in_header or fuse_out_header; what lies between it and the operation's part is 0. */
@@ -275,7 +318,7 @@ RAW_TRACEPOINT_PROBE(fuse_request_end) {
 	bpf_probe_read_kernel(&copy, sizeof(copy), req);
 	ft_channel *channel = ft_req_channel(&copy);
 	u32 connection = ft_channel_number(channel);
-	if (!ft_connection_wanted(connection) || !ft_opcode_wanted(copy.in.h.opcode))
+	if (!ft_connection_wanted(connection))
 		return 0;
 	if (!ft_over_uring(copy.flags) && ft_virtiofs(channel))
 		return 0;
@@ -283,16 +326,18 @@ RAW_TRACEPOINT_PROBE(fuse_request_end) {
 	u8 decided = verdict ? *verdict : 0;
 	if (decided)
 		verdicts.delete(&key);
-	if (decided == FT_HIDDEN || (FT_CLIENT && !decided))
-		return 0;
 #ifdef HAVE_fuse_req_ring_queue
 	struct fuse_ring_queue *ring_queue = copy.ring_queue;
 	if (ft_over_uring(copy.flags) && ring_queue)
 		READ(queue, ring_queue->qid);
 #endif
+	int names_something = copy.args && ft_changes_names(copy.in.h.opcode);
+	int shown = ft_opcode_wanted(copy.in.h.opcode) && decided != FT_HIDDEN && !(FT_CLIENT && !decided);
 	if (!decided && FT_QUEUES && (queue == FT_NO_QUEUE || !ft_queue_wanted(queue)))
+		shown = 0;
+	if (!shown && !names_something)
 		return 0;
-	struct ft_record *e = ft_begin(FT_ENDED);
+	struct ft_record *e = ft_begin(shown ? FT_ENDED : FT_NAMED);
 	if (!e)
 		return 0;
 	ft_fill_request(e, &copy);
@@ -303,10 +348,14 @@ RAW_TRACEPOINT_PROBE(fuse_request_end) {
 	e->length = copy.out.h.len;
 	e->flags |= FT_HAS_ERROR;
 	ft_write_header(e, &copy.out.h, sizeof(copy.out.h));
-	if (copy.args && !copy.out.h.error) {
+	if (copy.args && !copy.out.h.error && !ft_replies_with_a_value(e->opcode, copy.args)) {
 		struct fuse_arg first = {};
 		bpf_probe_read_kernel(&first, sizeof(first), FT_OUT_ARGS(copy.args));
 		ft_read_operation(e, first.value, first.size);
+	}
+	if (names_something) {
+		ft_read_argument(e, copy.args);
+		ft_read_names(e, copy.args);
 	}
 	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	if (copy.in.h.opcode == FT_INIT_OPCODE && copy.args)
@@ -473,6 +522,44 @@ static inline void ft_read_iovecs(struct ft_record *e, const struct io_uring_sqe
 	e->payload_size = iovecs[3];
 }
 
+/*
+ * The reply to READDIRPLUS that a COMMIT brings: what numbers its entries get. It lies in the server's payload buffer,
+ * and is sent in parts; of a very long one the rest is not sent, which payload_size shows.
+ */
+static inline void ft_send_entries(struct fuse_req *copy, struct fuse_ring_ent *ent, u32 connection) {
+	struct fuse_uring_req_header *headers = 0;
+	struct { u32 len; s32 error; } reply = {};
+	struct { u64 flags, commit_id; u32 payload_sz; } entry = {};
+	u64 payload = 0;
+
+	READ(headers, ent->headers);
+	bpf_probe_read_kernel(&payload, sizeof(payload), (char *)ent + __builtin_offsetof(struct fuse_ring_ent, payload));
+	if (bpf_probe_read_user(&reply, sizeof(reply), headers) || reply.error)
+		return;
+	if (bpf_probe_read_user(&entry, sizeof(entry), (char *)headers + FT_ENT_IN_OUT))
+		return;
+	#pragma clang loop unroll(disable)
+	for (u32 i = 0; i < FT_MOST_PARTS; i++) {
+		u64 at = i * FT_PART_SIZE, size = entry.payload_sz - at;
+		if (at >= entry.payload_sz && i)   /* of an empty reply, one empty part */
+			return;
+		struct ft_record *e = ft_begin(FT_ENTRIES);
+		if (!e)
+			return;
+		ft_fill_request(e, copy);
+		e->connection = connection;
+		e->transport = FT_URING;
+		e->length = at;
+		e->payload_size = entry.payload_sz;
+		if (size > FT_PART_SIZE)
+			size = FT_PART_SIZE;
+		FT_BOUND(size);
+		if (size > 0 && size <= FT_PART_SIZE && !bpf_probe_read_user(e->header, size, (void *)(payload + at)))
+			e->header_size = size;
+		events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	}
+}
+
 static inline u8 ft_command_kind(u32 op) {
 	switch (op) {
 	case FT_REGISTER_CMD: return FT_REGISTER;
@@ -530,10 +617,14 @@ RAW_TRACEPOINT_PROBE(io_uring_submit_req) {
 		if (queue)
 			committed = ft_find_request(queue, area.commit_id);
 	}
+	if (committed) {
+		bpf_probe_read_kernel(&copy, sizeof(copy), committed);
+		if (copy.in.h.opcode == FT_READDIRPLUS_OPCODE && copy.ring_entry)
+			ft_send_entries(&copy, copy.ring_entry, command.connection);
+	}
 	if (!ft_queue_wanted(command.queue) || (FT_OPCODES && !committed) || (FT_CLIENT && !committed))
 		return 0;
 	if (committed) {
-		bpf_probe_read_kernel(&copy, sizeof(copy), committed);
 		if (!ft_opcode_wanted(copy.in.h.opcode) || !ft_shown(committed))
 			return 0;
 	}

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from furtrace.cli.outputs import summary, write_lines
+from furtrace.cli.outputs import ascii_only, summary, write_lines
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
 from furtrace.demo.errors import DemoError
@@ -25,7 +25,6 @@ from furtrace.model.requests import Requests_
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.filters import Filters
 from furtrace.probe.live import LiveTrace, Target
-from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Records
 from furtrace.views.lines import RequestLines
 from furtrace.views.report import operations_table, queues_table
@@ -67,8 +66,8 @@ class _FirstLines:
 
     interval = 0.05
 
-    def __init__(self, info: TraceInfo, lines: int, seen: Counter[tuple[int, int, int]]) -> None:
-        self._format = RequestLines(info)
+    def __init__(self, format_: RequestLines, lines: int, seen: Counter[tuple[int, int, int]]) -> None:
+        self._format = format_
         self.left = lines
         self._seen = seen
 
@@ -126,7 +125,9 @@ class _Demo:
     def _trace(
         self, stack: contextlib.ExitStack, trace: LiveTrace, server: DemoServer, stopping: Stopping
     ) -> TraceLoop:
-        output = _FirstLines(trace.info, self.lines, self.seen)
+        output = _FirstLines(
+            RequestLines(trace.info, self.conversation.paths, ascii_only=ascii_only()), self.lines, self.seen
+        )
         with server:
             command = [sys.executable, "-m", "furtrace.demo.traffic", str(server.mountpoint)]
             command += ["--profile", self.profile, "--seed", str(self.seed), "--scale", str(self.scale)]

@@ -2,16 +2,18 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
 
 from furtrace.cli.stopping import Stopping
 from furtrace.export.jsonlines import event_object, json_lines, request_object, summary_object
 from furtrace.model.conversation import Conversation
 from furtrace.model.requests import Requests_
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import Records
+from furtrace.trace.record import HINTS, Records
 from furtrace.views.lines import EventLines, RequestLines
 from furtrace.views.live import LiveView
 from furtrace.views.terminal import Terminal
@@ -51,12 +53,17 @@ def write_lines(lines: list[str]) -> None:
         sys.stdout.buffer.flush()
 
 
+def ascii_only() -> bool:
+    """Whether standard output takes no Unicode."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
+
+
 class PlainOutput(_Lines):
     """A line a request."""
 
     def __init__(self, info: TraceInfo, conversation: Conversation, most: int | None) -> None:
         super().__init__(most)
-        self._format = RequestLines(info)
+        self._format = RequestLines(info, conversation.paths, ascii_only=ascii_only())
         self._conversation = conversation
 
     def batch(self, batch: Records, finished: Requests_) -> bool:
@@ -74,7 +81,7 @@ class EventOutput(_Lines):
 
     def __init__(self, info: TraceInfo, conversation: Conversation, most: int | None) -> None:
         super().__init__(most)
-        self._format = EventLines(info, conversation.requests)
+        self._format = EventLines(info, conversation.requests, conversation.paths)
 
     def batch(self, batch: Records, _finished: Requests_) -> bool:
         """Write the batch."""
@@ -94,13 +101,20 @@ class JsonOutput(_Lines):
 
     def batch(self, batch: Records, finished: Requests_) -> bool:
         """Write the batch's events, or the requests that ended in it."""
-        objects = map(event_object, batch) if self._events else map(request_object, finished)
-        return self._write(json_lines(objects))
+        return self._write(json_lines(self._event_objects(batch) if self._events else self._objects(finished)))
+
+    def _event_objects(self, batch: Records) -> Iterator[dict[str, Any]]:
+        return map(event_object, batch[~np.isin(batch["kind"], HINTS)])
+
+    def _objects(self, finished: Requests_) -> Iterator[dict[str, Any]]:
+        return map(request_object, finished, self._conversation.paths.subjects(finished))
 
     def end(self, elapsed_ns: int) -> None:
         """Write the requests that are still under way, then the summary."""
         if not self._events:
-            self._write(json_lines(map(request_object, self._conversation.requests.under_way)))
+            under_way = self._conversation.requests.under_way
+            subjects = self._conversation.paths.present(under_way)
+            self._write(json_lines(map(request_object, under_way, subjects)))
         write_lines(list(json_lines([summary_object(self._conversation, elapsed_ns)])))
 
 
@@ -110,8 +124,7 @@ class ScreenOutput:
     interval = _SCREEN_SECONDS
 
     def __init__(self, info: TraceInfo, conversation: Conversation, terminal: Terminal) -> None:
-        ascii_only = (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
-        self._view = LiveView(info, ascii_only=ascii_only)
+        self._view = LiveView(info, ascii_only=ascii_only())
         self._conversation = conversation
         self._terminal = terminal
         self._next_frame = 0.0

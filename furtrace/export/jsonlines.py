@@ -5,12 +5,16 @@ Times are CLOCK_MONOTONIC in nanoseconds.
 
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from furtrace.model.conversation import Conversation
+from furtrace.model.inodes import Path
+from furtrace.model.paths import Subject
 from furtrace.trace.record import NO_QUEUE, Flag, Kind, Transport, comm, names
+from furtrace.wire.bodies import REPLIES, REQUESTS
 from furtrace.wire.opcodes import command_name, opcode_name
 
 _TRANSPORTS: Final = {Transport.URING: "uring", Transport.DEV: "dev"}
@@ -25,8 +29,39 @@ def _text(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
-def request_object(row: np.void) -> dict[str, Any]:
-    """A request, ended or under way."""
+def _path(path: Path | None) -> str | None:
+    return _text(path.raw) if path is not None and path.known else None
+
+
+def _value(value: Any) -> Any:
+    """A field as JSON has it: a structure within as an object, bytes in hex."""
+    if is_dataclass(value):
+        return {field.name: _value(getattr(value, field.name)) for field in fields(value)}
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def _arguments(row: np.void) -> dict[str, Any] | None:
+    """The operation's structure, by the kernel's names of its fields; None if there is none or it is not known."""
+    body = REQUESTS.get(int(row["opcode"]))
+    size = int(row["operation_size"])
+    forms = (*body.structures[:1], *body.shorter) if body else ()
+    form = next((form for form in forms if form.size <= size), None)
+    fields_of: dict[str, Any] | None = _value(form.unpack(row["operation"].tobytes())) if form else None
+    return fields_of
+
+
+def _answer(row: np.void) -> dict[str, Any] | None:
+    """The first fields of the reply's first structure, as many as the trace keeps of it."""
+    body, size = REPLIES.get(int(row["opcode"])), int(row["answer_size"])
+    if not size or body is None or not body.structures:
+        return None
+    structure = body.structures[0]
+    value = _value(structure.unpack(row["answer"].tobytes().ljust(structure.size, b"\0")))
+    return {one.name: value[one.attribute] for one in structure.members if one.offset + one.size <= size}
+
+
+def request_object(row: np.void, subject: Subject) -> dict[str, Any]:
+    """A request, ended or under way; ``subject``: what it is about (:class:`~furtrace.model.paths.Paths`)."""
     ended = bool(row["ended_ns"])
     found = names(row["name"].tobytes(), int(row["name_size"]), int(row["second"]))
     return {
@@ -41,6 +76,12 @@ def request_object(row: np.void) -> dict[str, Any]:
         "entry": _known(int(row["entry_index"]), -1),
         "commit_id": _known(int(row["commit_id"])),
         "node_id": int(row["node_id"]),
+        "path": _path(subject.path),
+        "path_sure": subject.path.sure,
+        "path_deleted": subject.path.deleted,
+        "other_path": _path(subject.other),
+        "arguments": _arguments(row),
+        "answer": _answer(row),
         "names": [_text(name) for name in found],
         "names_cut": bool(row["flags"] & Flag.NAME_CUT),
         "background": bool(row["flags"] & Flag.BACKGROUND),

@@ -7,9 +7,10 @@ from typing import Final
 import numpy as np
 
 from furtrace.model.operations import Operations
+from furtrace.model.paths import Paths
 from furtrace.model.queues import Queues
 from furtrace.model.requests import Requests, Requests_, cut_at_inits
-from furtrace.trace.record import Kind, Records
+from furtrace.trace.record import HINTS, Kind, Records
 
 _REMEMBERED: Final = 200
 
@@ -25,6 +26,7 @@ class Conversation:
     requests: Requests = field(default_factory=Requests)
     operations: Operations = field(default_factory=Operations)
     queues: Queues = field(default_factory=Queues)
+    paths: Paths = field(default_factory=Paths)
     trouble: deque[np.void] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     events: int = 0
     ended: int = 0
@@ -45,7 +47,8 @@ class Conversation:
         """
         parts = [self._feed(part, lost) for part in cut_at_inits(batch)]
         finished = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        self.events += len(batch)
+        self.paths.feed(batch, lost)
+        self.events += len(batch) - int(np.isin(batch["kind"], HINTS).sum())
         self.lost += lost
         self.ended += len(finished)
         self.errors += int((finished["error"] != 0).sum())

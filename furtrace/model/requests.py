@@ -46,9 +46,11 @@ REQUEST: Final = np.dtype(
         ("second", "u1"),
         ("name_size", "<u2"),
         ("operation_size", "<u2"),
+        ("answer_size", "u1"),
         ("client_comm", "V16"),
         ("server_comm", "V16"),
         ("operation", "V128"),
+        ("answer", "V16"),
         ("name", "V192"),
     ]
 )
@@ -61,7 +63,9 @@ of their first use, -1: none. ``client_pid``: 0 if not known, then ``client_tid`
 READLINK brought or a WRITE or COPY_FILE_RANGE wrote, -1: none or not known. ``buffer_id``: -1: none. ``flags``:
 :class:`~furtrace.trace.record.Flag`. ``uncertain``: events were lost while it was under way. ``pooled``: its queue
 takes payload buffers from a pool. ``operation``: the operation's header as the kernel made it (``fuse_write_in`` and
-the like). ``name``: as ``extra`` of QUEUED.
+the like). ``answer``: the first ``answer_size`` bytes, 16 at most, of the reply's first structure as the kernel took
+it (``fuse_open_out``, the node id of ``fuse_entry_out`` and the like); none where the request failed. ``name``: as
+``extra`` of QUEUED.
 """
 
 Requests_ = npt.NDArray[np.void]
@@ -91,6 +95,7 @@ MOST_OPEN: Final = 100_000
 """Requests under way that are remembered; past that the oldest are forgotten (a client that was killed while its
 request waited takes it back, and no tracepoint tells)."""
 
+_ANSWER: Final = REQUEST["answer"].itemsize
 _PAYLOAD_SIZE_OFFSET: Final = 256 + 16  # fuse_uring_ent_in_out.payload_sz
 _FATES: Final = (Kind.QUEUED, Kind.DELIVERED, Kind.COMMITTED, Kind.ENDED)
 
@@ -393,7 +398,16 @@ def _fill_ended(rows: Requests_, events: Events, at: Places) -> None:
     if replied.any():
         _fill_dev_reply(rows, events.only(replied), at[replied])
     fine = errors == 0
+    _fill_answer(rows, events, at)
     _fill_moved(rows, events.only(fine), at[fine])
+
+
+def _fill_answer(rows: Requests_, events: Events, at: Places) -> None:
+    sizes = events["header_size"]
+    answered = sizes > OPERATION_OFFSET
+    if answered.any():
+        rows["answer"][at[answered]] = _part(events.only(answered)["header"], OPERATION_OFFSET, _ANSWER)
+        rows["answer_size"][at[answered]] = np.minimum(sizes[answered] - OPERATION_OFFSET, _ANSWER)
 
 
 def _fill_dev_reply(rows: Requests_, events: Events, at: Places) -> None:
@@ -405,15 +419,13 @@ def _fill_dev_reply(rows: Requests_, events: Events, at: Places) -> None:
 
 
 def _fill_moved(rows: Requests_, events: Events, at: Places) -> None:
-    opcodes = events["opcode"]
+    opcodes, sizes = events["opcode"], rows["answer_size"][at]
     brought = at[np.isin(opcodes, _BRINGERS)]
     rows["moved"][brought] = rows["reply_size"][brought]
-    wrote = np.isin(opcodes, _WRITERS) & (events["header_size"] >= OPERATION_OFFSET + 4)
-    if wrote.any():
-        rows["moved"][at[wrote]] = _part(events.only(wrote)["header"], OPERATION_OFFSET, 4).view("<u4")
-    copied = (opcodes == Opcode.COPY_FILE_RANGE_64) & (events["header_size"] >= OPERATION_OFFSET + 8)
-    if copied.any():
-        rows["moved"][at[copied]] = _part(events.only(copied)["header"], OPERATION_OFFSET, 8).view("<i8")
+    wrote = at[np.isin(opcodes, _WRITERS) & (sizes >= 4)]
+    rows["moved"][wrote] = _part(rows["answer"][wrote], 0, 4).view("<u4")
+    copied = at[(opcodes == Opcode.COPY_FILE_RANGE_64) & (sizes >= 8)]
+    rows["moved"][copied] = _part(rows["answer"][copied], 0, 8).view("<i8")
 
 
 _BRINGERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)

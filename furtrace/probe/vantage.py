@@ -16,7 +16,7 @@ from typing import Final
 
 from furtrace.probe.btf import KernelTypes, libbpf
 from furtrace.probe.kallsyms import fuse_functions
-from furtrace.trace.record import Kind
+from furtrace.trace.record import EVENTS, Kind
 
 _TRACEPOINT, _DERIVED, _FUNCTION = "tracepoint", "derived", "function"
 
@@ -91,7 +91,7 @@ class Vantages:
 
     def choices(self) -> list[Choice]:
         """A choice for each event, in the protocol's order."""
-        return [self._choose(kind) for kind in Kind]
+        return [self._choose(kind) for kind in EVENTS]
 
     def _choose(self, kind: Kind) -> Choice:
         better: list[tuple[Place, str]] = []

@@ -4,6 +4,7 @@ What each member holds stands there. A batch of records is one structured array 
 """
 
 from enum import IntEnum, IntFlag
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,10 @@ NO_QUEUE = 0xFFFFFFFF
 NO_BUFFER = 0xFFFFFFFF
 INIT_SIZE = 64
 """Bytes of fuse_init_in, and of fuse_init_out after it, in the ``extra`` of INIT."""
+ARGUMENT_OFFSET = 64
+"""Where ENDED of RENAME, RENAME2 and LINK has the request's first argument in ``header``."""
+PART_SIZE = HEADER_SIZE + EXTRA_SIZE
+"""Most bytes of payload in one ENTRIES."""
 OPERATION_OFFSET = 128
 """Where the operation's own header starts in ``header`` (``fuse_uring_req_header.op_in``)."""
 
@@ -42,6 +47,14 @@ class Kind(IntEnum):
     REFUSED = 18
     STOPPED = 19
     LOST = 20
+    NAMED = 21
+    ENTRIES = 22
+
+
+HINTS: Final = (Kind.NAMED, Kind.ENTRIES)
+"""Kinds that are no events of the protocol: they keep paths true where a filter hides what names inodes."""
+EVENTS: Final = tuple(kind for kind in Kind if kind not in HINTS)
+"""Kinds that are."""
 
 
 class Transport(IntEnum):

@@ -10,14 +10,15 @@ from typing import Final
 import numpy as np
 
 from furtrace.model.operations import phase_ns
-from furtrace.model.requests import MOVERS, Requests, Requests_, first_seen, state
+from furtrace.model.paths import Paths, Subject
+from furtrace.model.requests import Requests, Requests_, first_seen, state
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.trace.record import HINTS, NO_QUEUE, OPERATION_OFFSET, Flag, Kind, Records, Transport
+from furtrace.views.arguments import NAMED_BESIDES, arguments, error_text, results
 from furtrace.views.names import comm, quoted_names
 from furtrace.views.setup import describe_command, describe_init
 from furtrace.views.units import Clock
 from furtrace.wire.dialect import Dialect
-from furtrace.wire.errnos import errno_name
 from furtrace.wire.opcodes import Opcode, command_name, opcode_name
 
 _COMMANDS: Final = (Kind.REGISTER, Kind.ADD_QUEUE, Kind.ADD_BUFPOOL)
@@ -32,37 +33,19 @@ def place(connection: int, queue: int, entry: int | None, transport: int) -> str
     return f"{connection}:{at}" + (f".{entry}" if entry is not None and entry >= 0 else "")
 
 
-def _arguments(rows: Requests_) -> list[str]:
-    """What each operation is about: ``5, 4096@65536`` for data, ``1, "name"`` for names, else the node id."""
-    arguments = [str(node) for node in rows["node_id"].tolist()]
-    data = np.flatnonzero(np.isin(rows["opcode"], (Opcode.READ, Opcode.WRITE)) & (rows["operation_size"] >= 20))
-    if len(data):
-        # fuse_read_in and fuse_write_in both begin: u64 fh, u64 offset, u32 size
-        heads = np.ascontiguousarray(rows["operation"][data]).view(np.uint8).reshape(len(data), 128)
-        offsets = np.ascontiguousarray(heads[:, 8:16]).view("<u8")[:, 0].tolist()
-        sizes = np.ascontiguousarray(heads[:, 16:20]).view("<u4")[:, 0].tolist()
-        for at, offset, size in zip(data.tolist(), offsets, sizes, strict=True):
-            arguments[at] += f", {size}@{offset}"
-    for at in np.flatnonzero(rows["name_size"]).tolist():
+def _subjects(rows: Requests_, subjects: list[Subject]) -> list[str]:
+    """The path of each request, with what else it names: ``/old to=/new``, ``/file "user.attribute"``."""
+    texts = [subject.path.shown for subject in subjects]
+    for at, subject in enumerate(subjects):
+        if subject.other is not None:
+            label = "from" if rows["opcode"][at] == Opcode.LINK else "to"
+            texts[at] += f" {label}={subject.other.shown}"
+    for at in np.flatnonzero((rows["name_size"] != 0) & np.isin(rows["opcode"], NAMED_BESIDES)).tolist():
         row = rows[at]
         cut = bool(row["flags"] & Flag.NAME_CUT)
         found = quoted_names(row["name"].tobytes(), int(row["name_size"]), int(row["second"]), cut=cut)
-        arguments[at] = ", ".join([arguments[at], *found])
-    return arguments
-
-
-def _results(rows: Requests_) -> list[str]:
-    results = [str(size) if size >= 0 else "0" for size in rows["moved"].tolist()]
-    for at in np.flatnonzero((rows["moved"] < 0) & np.isin(rows["opcode"], MOVERS)).tolist():
-        results[at] = "?"
-    for at in np.flatnonzero(rows["error"]).tolist():
-        results[at] = _error(int(rows["error"][at]))
-    return results
-
-
-def _error(error: int) -> str:
-    """An error as a server or the kernel gave it, ``-ENOENT``; a number that is no errno as it is."""
-    return f"-{errno_name(-error)}" if error < 0 else str(error)
+        texts[at] += " " + found[-1]
+    return texts
 
 
 def _clients(rows: Requests_) -> list[str]:
@@ -115,25 +98,34 @@ class RequestLines:
     """One line a request: time it began, place, client, operation, result, and how long each phase took.
 
     Durations are in microseconds. ``?`` stands for what is not known.
+
+    Args:
+        info: of the trace.
+        paths: of the conversation that the requests are of.
+        ascii_only: no arrow of Unicode.
     """
 
-    def __init__(self, info: TraceInfo) -> None:
+    def __init__(self, info: TraceInfo, paths: Paths, *, ascii_only: bool = False) -> None:
         self._clock = Clock(info.realtime_offset_ns)
         self._dialect = Dialect(info.dialect)
+        self._paths = paths
+        self._format = "%s %s %s %s %s%s " + ("->" if ascii_only else "\N{RIGHTWARDS ARROW}") + " %s <%s>"
 
     def ended(self, rows: Requests_) -> Iterator[str]:
-        """Lines of requests that ended."""
+        """Lines of the requests that ended in the last batch, in the order in which they did."""
         columns = (
             map(self._clock, first_seen(rows).tolist()),
             _places(rows),
             _clients(rows),
             map(opcode_name, rows["opcode"].tolist()),
-            _arguments(rows),
-            _results(rows),
+            _subjects(rows, self._paths.subjects(rows)),
+            arguments(rows["opcode"], rows["operation_size"], rows["operation"]),
+            results(rows),
             _phases(rows),
         )
+        shape = self._format
         for line in zip(*columns, strict=True):
-            yield "%s %s %s %s(%s) = %s <%s>" % line  # noqa: UP031 - the fastest way
+            yield shape % line
 
     def unfinished(self, rows: Requests_, now_ns: int) -> Iterator[str]:
         """Lines of requests that are still under way at ``now_ns``."""
@@ -142,13 +134,14 @@ class RequestLines:
             _places(rows),
             _clients(rows),
             rows["opcode"].tolist(),
-            _arguments(rows),
+            _subjects(rows, self._paths.present(rows)),
+            arguments(rows["opcode"], rows["operation_size"], rows["operation"]),
             strict=True,
         )
-        for row, (begun, where, client, opcode, arguments) in zip(rows, columns, strict=True):
+        for row, (begun, where, client, opcode, subject, asked) in zip(rows, columns, strict=True):
             age = f"{(now_ns - begun) / 1000:.1f}us"
             yield (
-                f"{self._clock(begun)} {where} {client} {opcode_name(opcode)}({arguments}) "
+                f"{self._clock(begun)} {where} {client} {opcode_name(opcode)} {subject}{asked} "
                 f"<unfinished: {state(row)}, {age}>"
             )
 
@@ -158,8 +151,11 @@ class RequestLines:
             yield event_line(event, self._clock, self._dialect, None)
 
 
-def event_line(event: np.void, clock: Clock, dialect: Dialect, entry: int | None) -> str:
-    """One line for one event: time, place, its name, and what it carried."""
+def event_line(event: np.void, clock: Clock, dialect: Dialect, entry: int | None, subject: str = "") -> str:
+    """One line for one event: time, place, its name, and what it carried.
+
+    ``subject``: the path and more of the request, for an event of one.
+    """
     kind = Kind(event["kind"])
     where = place(int(event["connection"]), int(event["queue"]), entry, int(event["transport"]))
     words = [clock(int(event["ns"])), where, kind.name]
@@ -170,41 +166,60 @@ def event_line(event: np.void, clock: Clock, dialect: Dialect, entry: int | None
     elif kind in (Kind.REFUSED, Kind.STOPPED):
         command = command_name(int(event["command_op"]))
         about = f" commit_id={event['commit_id']}" if event["commit_id"] else ""
-        words.append(f"{command}{about} = {_error(int(event['error']))}")
+        words.append(f"{command}{about} = {error_text(int(event['error']))}")
     else:
-        words.append(_request_event(event, kind))
+        words.append(_request_event(event, kind, subject))
     words.append(f"{comm(event['comm'].tobytes()) or '?'}[{event['tid']}]")
     if event["flags"] & Flag.CQE_OVERFLOW:
         words.append("(the completion queue overflowed)")
     return " ".join(words)
 
 
-def _request_event(event: np.void, kind: Kind) -> str:
+def _request_event(event: np.void, kind: Kind, subject: str) -> str:
     opcode = opcode_name(int(event["opcode"])) if event["unique"] else "?"
-    about = [str(event["node_id"])]
+    text = f"unique={event['unique']} {opcode}" + (f" {subject}" if subject else "")
     if kind is Kind.QUEUED:
-        cut = bool(event["flags"] & Flag.NAME_CUT)
-        about += quoted_names(event["extra"].tobytes(), int(event["extra_size"]), int(event["second"]), cut=cut)
-    text = f"unique={event['unique']} {opcode}({', '.join(about)})"
+        text += _event_arguments(event)
     if kind in (Kind.DELIVERED, Kind.COMMITTED) and event["transport"] == Transport.URING:
         text += f" commit_id={event['commit_id']}"
         if event["header_size"]:
             text += f" payload_sz={int.from_bytes(event['header'].tobytes()[272:276], 'little')}"
     if kind in (Kind.COMMITTED, Kind.ENDED) and event["flags"] & Flag.HAS_ERROR:
-        text += f" error={_error(int(event['error']))}"
+        text += f" error={error_text(int(event['error']))}"
     return text
+
+
+def _event_arguments(event: np.void) -> str:
+    """The operation's structure as QUEUED brings it, and names that are no part of the path."""
+    head = event["header"].tobytes()[OPERATION_OFFSET:]
+    size = max(0, int(event["header_size"]) - OPERATION_OFFSET)
+    found = arguments(np.array([event["opcode"]]), np.array([size], np.uint16), np.frombuffer(head[:128], "V128"))
+    if event["opcode"] not in NAMED_BESIDES:
+        return found[0]
+    cut = bool(event["flags"] & Flag.NAME_CUT)
+    given = quoted_names(event["extra"].tobytes(), int(event["extra_size"]), int(event["second"]), cut=cut)
+    return "".join(f" {name}" for name in given[-1:]) + found[0]
 
 
 class EventLines:
     """One line an event."""
 
-    def __init__(self, info: TraceInfo, requests: Requests) -> None:
+    def __init__(self, info: TraceInfo, requests: Requests, paths: Paths) -> None:
         self._clock = Clock(info.realtime_offset_ns)
         self._dialect = Dialect(info.dialect)
         self._requests = requests
+        self._paths = paths
 
     def lines(self, batch: Records) -> Iterator[str]:
         """Lines of a batch that the model has taken in already."""
-        for event in batch:
+        for event in batch[~np.isin(batch["kind"], HINTS)]:
             place_ = int(event["connection"]), int(event["queue"]), int(event["entry"])
-            yield event_line(event, self._clock, self._dialect, self._requests.entry_index(*place_))
+            subject = self._subject(event) if event["unique"] else ""
+            yield event_line(event, self._clock, self._dialect, self._requests.entry_index(*place_), subject)
+
+    def _subject(self, event: np.void) -> str:
+        subject = self._paths.of_event(event)
+        if subject.other is None:
+            return subject.path.shown
+        label = "from" if event["opcode"] == Opcode.LINK else "to"
+        return f"{subject.path.shown} {label}={subject.other.shown}"

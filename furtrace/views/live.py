@@ -141,7 +141,7 @@ class LiveView:
         self._connections |= {queue.connection for queue in queues}
         self._connections |= set(np.unique(under_way["connection"]).tolist())
         self._note_mounts()
-        self._requests.update(under_way, now_ns)
+        self._requests.update(under_way, conversation.paths, now_ns)
         self._operations.update(operations, self._rates)
         self._queues.update(queues, self._mounts)
         self._trouble.update(conversation.trouble, (conversation.refused, conversation.stopped, conversation.overflows))

@@ -7,12 +7,15 @@ import numpy as np
 import numpy.typing as npt
 from rich.style import Style
 
+from furtrace.model.inodes import Path
+from furtrace.model.paths import Paths, Subject
 from furtrace.model.requests import Requests_, first_seen, no_requests
 from furtrace.trace import record
-from furtrace.trace.record import NO_QUEUE, Flag
+from furtrace.trace.record import NO_QUEUE, Flag, names
+from furtrace.views.arguments import NAMED_BESIDES
 from furtrace.views.live_table import CYAN, DIM, GREEN, PLAIN, RED, YELLOW, Cell, Column, Glyphs, Order, Panel
 from furtrace.views.units import duration
-from furtrace.wire.opcodes import opcode_name
+from furtrace.wire.opcodes import Opcode, opcode_name
 
 STATES: Final = ("unknown (events lost)", "queued", "in server", "in kernel")
 _STATE_STYLES: Final = (RED, CYAN, YELLOW, GREEN)
@@ -51,7 +54,7 @@ class RequestsPanel(Panel):
     columns = (
         Column("unique", 7, 3, grow=5, right=True),
         Column("operation", 10, 0, grow=6),
-        Column("name", 12, 4, grow=40),
+        Column("path", 12, 4, grow=40),
         Column("conn", 4, 8, right=True),
         Column("queue", 5, 6, right=True),
         Column("entry", 5, 7, right=True),
@@ -71,16 +74,19 @@ class RequestsPanel(Panel):
     def __init__(self, glyphs: Glyphs) -> None:
         super().__init__(glyphs)
         self._rows = no_requests()
+        self._paths = Paths()
+        self._frozen: list[Subject] | None = None
         self._now_ns = 0
 
-    def update(self, rows: Requests_, now_ns: int) -> None:
+    def update(self, rows: Requests_, paths: Paths, now_ns: int) -> None:
         """Show these requests; they are read, not copied, until :meth:`freeze`."""
-        self._rows = rows
+        self._rows, self._paths, self._frozen = rows, paths, None
         self._now_ns = now_ns
 
     def freeze(self) -> None:
         """Keep what is shown even when the model goes on: it marks requests as uncertain in place."""
         self._rows = self._rows.copy()
+        self._frozen = self._paths.present(self._rows)
 
     @property
     def total(self) -> int:
@@ -92,10 +98,15 @@ class RequestsPanel(Panel):
         order = self.order
         # "by age, falling" is the oldest first, which is the smallest time first.
         falling = order.falling != (order.name == "age")
-        chosen = self._rows[top(self._keys(order.name), first, count, falling=falling)]
+        places = top(self._keys(order.name), first, count, falling=falling)
+        chosen = self._rows[places]
+        if self._frozen is None:
+            subjects = self._paths.present(chosen)
+        else:
+            subjects = [self._frozen[place] for place in places.tolist()]
         ages = self._now_ns - first_seen(chosen).astype(np.int64)
-        shown = zip(chosen, states(chosen).tolist(), ages.tolist(), strict=True)
-        return [self._cells(row, state, age) for row, state, age in shown]
+        shown = zip(chosen, subjects, states(chosen).tolist(), ages.tolist(), strict=True)
+        return [self._cells(*one) for one in shown]
 
     def _keys(self, order: str) -> npt.NDArray[np.uint64]:
         rows = self._rows
@@ -111,12 +122,12 @@ class RequestsPanel(Panel):
         keys: npt.NDArray[np.uint64] = rows[column].astype(np.uint64)
         return keys
 
-    def _cells(self, row: np.void, state: int, age: int) -> Sequence[Cell]:
+    def _cells(self, row: np.void, subject: Subject, state: int, age: int) -> Sequence[Cell]:
         entry = int(row["entry_index"])
         return (
             str(row["unique"]),
             opcode_name(int(row["opcode"])),
-            self._name(row),
+            self._subject(row, subject),
             str(row["connection"]),
             _queue(row),
             "-" if entry < 0 else str(entry),
@@ -125,19 +136,19 @@ class RequestsPanel(Panel):
             self._client(row),
         )
 
-    def _name(self, row: np.void) -> Cell:
-        size, second = int(row["name_size"]), int(row["second"])
-        if not size:
-            return f"node {row['node_id']}", DIM
-        data = row["name"].tobytes()[:size]
-        parts = (data[:second], data[second:]) if second else (data,)
-        cut = bool(row["flags"] & Flag.NAME_CUT)
-        return f" {self.glyphs.arrow} ".join(self._part(part, cut=cut) for part in parts)
+    def _subject(self, row: np.void, subject: Subject) -> Cell:
+        """The path; of RENAME and the like both, with an arrow between; an attribute's name or a link's target too."""
+        paths = [self._path(path) for path in subject if path is not None]
+        if row["opcode"] == Opcode.LINK:
+            paths.reverse()
+        text = f" {self.glyphs.arrow} ".join(paths)
+        if row["name_size"] and row["opcode"] in NAMED_BESIDES:
+            name = names(row["name"].tobytes(), int(row["name_size"]), int(row["second"]))[-1]
+            text += f' "{self.glyphs.text(name)}"' + (self.glyphs.cut if row["flags"] & Flag.NAME_CUT else "")
+        return text if subject.path.known else (text, DIM)
 
-    def _part(self, name: bytes, *, cut: bool) -> str:
-        """One of a request's names; of two, the one that was cut off lacks its NUL."""
-        shown = self.glyphs.text(name.rstrip(b"\0"))
-        return shown + self.glyphs.cut if cut and b"\0" not in name else shown
+    def _path(self, path: Path) -> str:
+        return self.glyphs.text(path.raw) + ("" if path.sure else "?") + (" (deleted)" if path.deleted else "")
 
     def _client(self, row: np.void) -> Cell:
         comm = self.glyphs.text(record.comm(row["client_comm"].tobytes()))

@@ -22,7 +22,7 @@ MAY_IMPORT = {
 }
 """Beside itself. What stands at the top of furtrace (``__init__``, ``__main__``) is the whole's, not a package's."""
 
-NUMPY = {"trace", "model", "checks", "views", "export", "probe"}
+NUMPY = {"wire", "trace", "model", "checks", "views", "export", "probe"}
 RICH = {"views", "cli"}
 CLICK = {"cli"}
 

@@ -15,7 +15,7 @@ from furtrace.cli import furtrace
 from furtrace.export.jsonlines import event_object, request_object, summary_object
 from furtrace.model.conversation import Conversation
 from furtrace.model.requests import new_requests
-from furtrace.trace.record import RECORD, Kind
+from furtrace.trace.record import EVENTS, RECORD, Kind
 
 FOLDER = Path(__file__).resolve().parents[2] / "man"
 PAGES = sorted(FOLDER.glob("*.[0-9]"))
@@ -146,4 +146,4 @@ def test_the_json_members_are_explained() -> None:
 def test_the_events_are_explained() -> None:
     text = section(lines("furtrace-doctor"), ".Ss Where each event is seen")
     explained = [term for line in text if line.startswith(".It ") for term in line.removeprefix(".It ").split(" , ")]
-    assert explained == [kind.name for kind in Kind]
+    assert explained == [kind.name for kind in EVENTS]

@@ -7,7 +7,7 @@ import pytest
 
 from furtrace.probe import vantage
 from furtrace.probe.vantage import PLACES, Choice, Vantages
-from furtrace.trace.record import Kind
+from furtrace.trace.record import EVENTS, Kind
 
 if TYPE_CHECKING:
     from furtrace.probe.btf import KernelTypes
@@ -43,7 +43,7 @@ class Kernel:
         self.monkeypatch.setattr(vantage, "fentry_refused", lambda _types: fentry)
         self.monkeypatch.setattr(vantage, "kprobes_there", lambda: kprobes)
         found = Vantages(cast("KernelTypes", types or FakeTypes(functions=frozenset(symbols)))).choices()
-        assert [choice.kind for choice in found] == list(Kind)
+        assert [choice.kind for choice in found] == list(EVENTS)
         return {choice.kind: choice for choice in found}
 
 
@@ -61,7 +61,7 @@ def _seen(choice: Choice) -> str | None:
 
 
 def test_every_event_has_its_places() -> None:
-    assert list(PLACES) == list(Kind)
+    assert list(PLACES) == list(EVENTS)
 
 
 def test_tracepoints_alone(kernel: Kernel) -> None:

@@ -1,0 +1,277 @@
+"""Paths of inodes, learnt from what requests asked and replies answered.
+
+Names come with LOOKUP, CREATE, MKNOD, MKDIR, SYMLINK, LINK, TMPFILE and READDIRPLUS, move with RENAME, go with UNLINK
+and RMDIR, and their inodes go with FORGET. Events are taken in their order, so that a request is given the path that
+held when it ended.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from furtrace.model.inodes import Inodes, Path
+from furtrace.model.requests import Requests_
+from furtrace.trace.record import (
+    ARGUMENT_OFFSET,
+    OPERATION_OFFSET,
+    PART_SIZE,
+    RECORD,
+    Flag,
+    Kind,
+    Records,
+    Transport,
+    names,
+    no_records,
+)
+from furtrace.wire.directories import ALIGNMENT, DIRENTPLUS
+from furtrace.wire.errnos import Errno
+from furtrace.wire.files import COPY_FILE_RANGE_IN
+from furtrace.wire.inodes import FORGET_IN, LINK_IN, RENAME2_IN
+from furtrace.wire.opcodes import Opcode
+from furtrace.wire.vfs import RenameFlag
+
+FINDERS: Final = frozenset({Opcode.LOOKUP, Opcode.MKNOD, Opcode.MKDIR, Opcode.SYMLINK, Opcode.LINK, Opcode.CREATE})
+"""Operations whose reply says which inode a name leads to (``fuse_entry_out``)."""
+REMOVERS: Final = frozenset({Opcode.UNLINK, Opcode.RMDIR})
+RENAMERS: Final = frozenset({Opcode.RENAME, Opcode.RENAME2})
+NAMERS: Final = FINDERS | REMOVERS | RENAMERS
+"""Operations about a name in the request's directory."""
+_CHANGERS: Final = tuple(map(int, NAMERS | {Opcode.TMPFILE, Opcode.READDIRPLUS}))
+_OWN_ENTRIES: Final = (b".", b"..")  # READDIRPLUS makes no lookup of them
+_MOST_UNANSWERED: Final = 10_000
+
+
+class Subject(NamedTuple):
+    """What a request is about: its path; of RENAME, LINK and COPY_FILE_RANGE also the other one."""
+
+    path: Path
+    other: Path | None = None
+
+
+UNKNOWN: Final = Path(b"?")
+"""Stands where the request itself does not tell what it is about."""
+
+
+class Paths:
+    """Follows the paths of every connection's inodes."""
+
+    def __init__(self) -> None:
+        self._connections: dict[int, Inodes] = {}
+        self._pending: Records = no_records()
+        self._whens: list[int] = []
+        self._next = 0
+        self._parts: dict[tuple[int, int], bytearray] = {}
+        self._listed: set[tuple[int, int]] = set()
+
+    def feed(self, batch: Records, lost: int = 0) -> None:
+        """Take in a batch in the order of the ring buffer; what it changes counts from its time on, not at once."""
+        self._settle()
+        if lost:
+            for inodes in self._connections.values():
+                inodes.missed()
+            self._parts.clear()
+        self._pending, self._next = batch[_changes(batch)], 0
+        self._whens = self._pending["ns"].tolist()
+
+    def subjects(self, rows: Requests_) -> list[Subject]:
+        """What requests are about that ended in the last batch, given in the order in which they ended."""
+        subjects = []
+        columns = (rows[name].tolist() for name in ("ended_ns", "connection", "node_id", "opcode"))
+        for at, (ended, connection, node, opcode) in enumerate(zip(*columns, strict=True)):
+            self.go_to(ended)
+            if opcode in _COMPOUND:
+                subjects.append(self._of_row(rows[at]))
+            else:
+                subjects.append(Subject(self._inodes(connection).path(node)))
+        return subjects
+
+    def present(self, rows: Requests_) -> list[Subject]:
+        """What requests are about that are under way now."""
+        self._settle()
+        return [self._of_row(row) for row in rows]
+
+    def of_event(self, event: np.void) -> Subject:
+        """What an event of the last batch is about: with the names that it brings if it is QUEUED, else its inode."""
+        self.go_to(int(event["ns"]))
+        body = event["header"].tobytes()[OPERATION_OFFSET : int(event["header_size"])]
+        inodes = self._inodes(int(event["connection"]))
+        if event["kind"] != Kind.QUEUED:
+            return Subject(inodes.path(int(event["node_id"])))
+        return _subject(inodes, int(event["opcode"]), int(event["node_id"]), _names(event, "extra", "extra_size"), body)
+
+    def go_to(self, ns: int) -> None:
+        """Take in what happened before a point in time."""
+        while self._next < len(self._whens) and self._whens[self._next] < ns:
+            self._apply_next()
+
+    def _of_row(self, row: np.void) -> Subject:
+        body = row["operation"].tobytes()[: int(row["operation_size"])]
+        inodes = self._inodes(int(row["connection"]))
+        return _subject(inodes, int(row["opcode"]), int(row["node_id"]), _names(row, "name", "name_size"), body)
+
+    def inodes(self, connection: int) -> int:
+        """How many inodes of a connection are known."""
+        self._settle()
+        return len(self._inodes(connection))
+
+    def _inodes(self, connection: int) -> Inodes:
+        known = self._connections.get(connection)
+        if known is None:
+            known = self._connections[connection] = Inodes()
+        return known
+
+    def _settle(self) -> None:
+        while self._next < len(self._whens):
+            self._apply_next()
+
+    def _apply_next(self) -> None:
+        event = self._pending[self._next]
+        self._next += 1
+        kind, opcode = Kind(event["kind"]), int(event["opcode"])
+        connection = int(event["connection"])
+        if kind is Kind.INIT:
+            self._connections.pop(connection, None)
+        elif kind is Kind.ENTRIES:
+            self._list_part(event)
+        elif kind is Kind.DELIVERED:
+            self._forget(event, self._inodes(connection))
+        elif opcode == Opcode.READDIRPLUS:
+            self._listed_by(event, self._inodes(connection))
+        else:
+            _learn(event, opcode, self._inodes(connection))
+
+    def _forget(self, event: np.void, inodes: Inodes) -> None:
+        body = event["header"].tobytes()[OPERATION_OFFSET : int(event["header_size"])]
+        if len(body) >= FORGET_IN.size:
+            inodes.forgotten(int(event["node_id"]), FORGET_IN.unpack(body).nlookup)
+
+    def _list_part(self, event: np.void) -> None:
+        """Collect a reply to READDIRPLUS; once it is whole, learn from it."""
+        request = int(event["connection"]), int(event["unique"])
+        parts = self._parts.setdefault(request, bytearray())
+        if len(parts) != event["length"]:
+            return
+        data = event["header"].tobytes() + event["extra"].tobytes()
+        parts += data[: int(event["header_size"])]
+        if len(parts) != event["payload_size"]:
+            return
+        del self._parts[request]
+        self._listed.add(request)
+        inodes, directory = self._inodes(request[0]), int(event["node_id"])
+        for name, node in entries(bytes(parts)):
+            if node and name not in _OWN_ENTRIES:
+                inodes.found(directory, name, node)
+
+    def _listed_by(self, event: np.void, inodes: Inodes) -> None:
+        """READDIRPLUS has ended: if not all of its entries were seen, numbers may have been given anew."""
+        request = int(event["connection"]), int(event["unique"])
+        self._parts.pop(request, None)
+        empty = event["transport"] == Transport.DEV and event["length"] <= _OUT_HEADER
+        if request in self._listed:
+            self._listed.discard(request)
+        elif not event["error"] and not empty:
+            inodes.missed()
+        if len(self._listed) > _MOST_UNANSWERED:
+            self._listed.clear()
+
+
+_COPIERS: Final = frozenset({Opcode.COPY_FILE_RANGE, Opcode.COPY_FILE_RANGE_64})
+_COMPOUND: Final = NAMERS | _COPIERS
+_OUT_HEADER: Final = 16
+
+
+def _changes(batch: Records) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
+    """Where a batch has what changes paths."""
+    kinds, opcodes = batch["kind"], batch["opcode"]
+    changes = np.isin(kinds, (Kind.ENDED, Kind.NAMED)) & np.isin(opcodes, _CHANGERS)
+    changes |= np.isin(kinds, (Kind.INIT, Kind.ENTRIES))
+    changes |= (kinds == Kind.DELIVERED) & (opcodes == Opcode.FORGET)
+    return np.flatnonzero(changes)
+
+
+def _learn(event: np.void, opcode: int, inodes: Inodes) -> None:
+    """Take in a request about names that has ended."""
+    given = _names(event, "extra", "extra_size")
+    directory, error = int(event["node_id"]), int(event["error"])
+    if opcode == Opcode.LOOKUP and error == -Errno.ENOENT and given:
+        inodes.removed(directory, given[0][0], cut=given[0][1])
+    if error:
+        return
+    body = event["header"].tobytes()[OPERATION_OFFSET : int(event["header_size"])]
+    node = int.from_bytes(body[:8], "little")
+    if opcode == Opcode.TMPFILE:
+        if node:
+            inodes.found_unnamed(directory, node)
+        return
+    if not given:
+        # What was named is not known; so nothing that was is sure any more.
+        inodes.missed()
+    elif opcode in REMOVERS or not (node or opcode in RENAMERS):
+        inodes.removed(directory, given[0][0], cut=given[0][1])
+    elif opcode in RENAMERS:
+        _rename(event, given, inodes)
+    else:
+        inodes.found(directory, given[0][0], node, cut=given[0][1])
+
+
+def _rename(event: np.void, given: list[tuple[bytes, bool]], inodes: Inodes) -> None:
+    argument = event["header"].tobytes()[ARGUMENT_OFFSET : ARGUMENT_OFFSET + RENAME2_IN.size]
+    asked = RENAME2_IN.unpack(argument)
+    if len(given) < 2:
+        inodes.missed()
+        return
+    old, new = (int(event["node_id"]), given[0][0]), (asked.newdir, given[1][0])
+    exchange = event["opcode"] == Opcode.RENAME2 and asked.flags & RenameFlag.EXCHANGE
+    change: Callable[..., None] = inodes.exchanged if exchange else inodes.renamed
+    change(old, new, cut=given[0][1] or given[1][1])
+
+
+def _names(row: np.void, field: str, size_field: str) -> list[tuple[bytes, bool]]:
+    """The names of a request, each with whether it was cut off."""
+    size, second = int(row[size_field]), int(row["second"])
+    if not size:
+        return []
+    cut = bool(row["flags"] & Flag.NAME_CUT)
+    rooms = (second, size - second) if second else (size,)
+    found = zip(names(row[field].tobytes(), size, second), rooms, strict=False)
+    return [(name, cut and len(name) == room) for name, room in found]
+
+
+def _subject(inodes: Inodes, opcode: int, node: int, given: list[tuple[bytes, bool]], body: bytes) -> Subject:
+    """What a request is about, by the names that it brings and its operation's structure."""
+    path = inodes.path(node)
+    if opcode in _COPIERS:
+        whole = len(body) >= COPY_FILE_RANGE_IN.size
+        return Subject(path, inodes.path(COPY_FILE_RANGE_IN.unpack(body).nodeid_out) if whole else UNKNOWN)
+    if opcode not in NAMERS:
+        return Subject(path)
+    first = _entry(path, given[:1])
+    if opcode not in RENAMERS and opcode != Opcode.LINK:
+        return Subject(first)
+    if len(body) < LINK_IN.size:
+        return Subject(first, UNKNOWN)
+    other = inodes.path(LINK_IN.unpack(body).oldnodeid)  # fuse_rename_in begins with newdir in its place
+    return Subject(first, other if opcode == Opcode.LINK else _entry(other, given[1:]))
+
+
+def _entry(directory: Path, given: list[tuple[bytes, bool]]) -> Path:
+    """The path of a name in a directory; a question mark where the name is not known."""
+    name, cut = given[0] if given else (b"?", False)
+    return directory.child(name, cut=cut)
+
+
+def entries(data: bytes) -> Iterable[tuple[bytes, int]]:
+    """Name and node id of each entry of a reply to READDIRPLUS, as far as they are whole."""
+    at = 0
+    while at + DIRENTPLUS.size <= len(data):
+        entry = DIRENTPLUS.unpack(data, at)
+        start = at + DIRENTPLUS.size
+        end = start + entry.dirent.namelen
+        if end > len(data):
+            return
+        yield data[start:end], entry.entry_out.nodeid
+        at = end + -end % ALIGNMENT
+
+
+assert RECORD["header"].itemsize + RECORD["extra"].itemsize == PART_SIZE
