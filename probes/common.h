@@ -178,3 +178,23 @@ static inline ft_channel *ft_fuse_file_channel(struct file *file) {
 	dev &= ~3ULL;
 	return dev ? ft_dev_channel((struct fuse_dev *)dev) : 0;
 }
+
+/* The file that a descriptor of the current task stands for; 0: none. */
+static inline struct file *ft_open_file(u32 fd) {
+	struct file *file = 0;
+	char *task = (void *)bpf_get_current_task();
+	struct files_struct *files = 0;
+	struct fdtable *table = 0;
+	struct file **slots = 0;
+	u32 count = 0;
+	bpf_probe_read_kernel(&files, sizeof(files), task + OFFSET_task_struct_files);
+	if (!files)
+		return 0;
+	READ(table, files->fdt);
+	READ(count, table->max_fds);
+	READ(slots, table->fd);
+	if (fd >= count || !slots)
+		return 0;
+	READ(file, slots[fd]);
+	return file;
+}

@@ -404,21 +404,7 @@ static inline struct file *ft_submitted_file(struct ft_kiocb *kiocb, struct io_r
 			READ(file_ptr, node->file_ptr);
 		return (struct file *)(file_ptr & ~3ULL);   /* FFS_MASK, io_uring/filetable.h */
 	}
-	char *task = (void *)bpf_get_current_task();
-	struct files_struct *files = 0;
-	struct fdtable *table = 0;
-	struct file **slots = 0;
-	u32 count = 0;
-	bpf_probe_read_kernel(&files, sizeof(files), task + OFFSET_task_struct_files);
-	if (!files)
-		return 0;
-	READ(table, files->fdt);
-	READ(count, table->max_fds);
-	READ(slots, table->fd);
-	if (fd >= count || !slots)
-		return 0;
-	READ(file, slots[fd]);
-	return file;
+	return ft_open_file(fd);
 }
 
 static inline struct fuse_ring_queue *ft_ring_queue(ft_channel *channel, u32 qid) {

@@ -66,7 +66,7 @@ class _Live:
 
     def __init__(self, wanted: What, options: dict[str, Any], *, lines: bool, events: bool, as_json: bool) -> None:
         self._target = Target(wanted.connection, wanted.mount, wanted.pid)
-        self._filters = Filters(wanted.client, wanted.opcodes, wanted.queues)
+        self._filters = Filters(wanted.client, wanted.opcodes, wanted.queues, wanted.forgets)
         self._options = options
         self._lines, self._events, self._json = lines, events, as_json
         # With these filters an entry's other requests are not seen, so nothing follows from the last that was.

@@ -58,6 +58,7 @@ class What:
     client: int | None
     opcodes: frozenset[int]
     queues: frozenset[int]
+    forgets: bool
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,6 +81,8 @@ _FILTERS = (
                  help="Only these operations, by name or number: READ,WRITE."),
     click.option("--queue", "queues", metavar="N,...", type=NumberList(), default=frozenset(),
                  help="Only these queues of the ring."),
+    click.option("--forgets", is_flag=True,
+                 help="Also FORGET and INTERRUPT, by watching read(2); this slows every system call of the machine."),
 )  # fmt: skip
 
 

@@ -65,6 +65,8 @@ class Path:
         return text + ("" if self.sure else "?") + (" (deleted)" if self.deleted else "")
 
 
+NO_INODE: Final = Path(b"-")
+"""Stands where a request is about none."""
 _ROOT_PATH: Final = Path(b"/")
 
 
@@ -82,6 +84,8 @@ class Inodes:
 
     def path(self, node: int) -> Path:
         """Where an inode is, as far as it is known."""
+        if not node:
+            return NO_INODE
         known = self._paths.get(node)
         return known if known is not None else self._find(node)
 

@@ -27,7 +27,7 @@ from furtrace.trace.record import (
 from furtrace.wire.directories import ALIGNMENT, DIRENTPLUS
 from furtrace.wire.errnos import Errno
 from furtrace.wire.files import COPY_FILE_RANGE_IN
-from furtrace.wire.inodes import FORGET_IN, LINK_IN, RENAME2_IN
+from furtrace.wire.inodes import FORGET_IN, FORGET_ONE, LINK_IN, RENAME2_IN
 from furtrace.wire.opcodes import Opcode
 from furtrace.wire.vfs import RenameFlag
 
@@ -134,7 +134,7 @@ class Paths:
             self._connections.pop(connection, None)
         elif kind is Kind.ENTRIES:
             self._list_part(event)
-        elif kind is Kind.DELIVERED:
+        elif opcode == Opcode.FORGET:
             self._forget(event, self._inodes(connection))
         elif opcode == Opcode.READDIRPLUS:
             self._listed_by(event, self._inodes(connection))
@@ -147,7 +147,7 @@ class Paths:
             inodes.forgotten(int(event["node_id"]), FORGET_IN.unpack(body).nlookup)
 
     def _list_part(self, event: np.void) -> None:
-        """Collect a reply to READDIRPLUS; once it is whole, learn from it."""
+        """Collect a reply to READDIRPLUS, or a BATCH_FORGET; once it is whole, learn from it."""
         request = int(event["connection"]), int(event["unique"])
         parts = self._parts.setdefault(request, bytearray())
         if len(parts) != event["length"]:
@@ -157,6 +157,9 @@ class Paths:
         if len(parts) != event["payload_size"]:
             return
         del self._parts[request]
+        if event["opcode"] == Opcode.BATCH_FORGET:
+            _forget_several(bytes(parts), self._inodes(request[0]))
+            return
         self._listed.add(request)
         inodes, directory = self._inodes(request[0]), int(event["node_id"])
         for name, node in entries(bytes(parts)):
@@ -186,8 +189,15 @@ def _changes(batch: Records) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
     kinds, opcodes = batch["kind"], batch["opcode"]
     changes = np.isin(kinds, (Kind.ENDED, Kind.NAMED)) & np.isin(opcodes, _CHANGERS)
     changes |= np.isin(kinds, (Kind.INIT, Kind.ENTRIES))
-    changes |= (kinds == Kind.DELIVERED) & (opcodes == Opcode.FORGET)
+    changes |= np.isin(kinds, (Kind.DELIVERED, Kind.NAMED)) & (opcodes == Opcode.FORGET)
     return np.flatnonzero(changes)
+
+
+def _forget_several(data: bytes, inodes: Inodes) -> None:
+    """Take in the ``fuse_forget_one`` of a BATCH_FORGET."""
+    for at in range(0, len(data) - FORGET_ONE.size + 1, FORGET_ONE.size):
+        one = FORGET_ONE.unpack(data, at)
+        inodes.forgotten(one.nodeid, one.nlookup)
 
 
 def _learn(event: np.void, opcode: int, inodes: Inodes) -> None:

@@ -349,11 +349,22 @@ def _fill_delivered(rows: Requests_, events: Events, at: Places) -> None:
     rows["transport"][at] = events["transport"]
     _fill_place(rows, events, at)
     _fill_client(rows, events, at)
+    unanswered = np.isin(events["opcode"], _UNANSWERED)
+    if unanswered.any():
+        _fill_unanswered(rows, events.only(unanswered), at[unanswered])
     whole = (rows["operation_size"][at] == 0) & ((flags & Flag.HEADER_FROM_SERVER) != 0)
     whole &= rows["queued_ns"][at] == 0
     if whole.any():
         rows["operation"][at[whole]] = _part(events.only(whole)["header"], OPERATION_OFFSET, 128)
         rows["operation_size"][at[whole]] = 128
+
+
+def _fill_unanswered(rows: Requests_, events: Events, at: Places) -> None:
+    """A request that has no reply is over once the server has it; its structure is in the header."""
+    rows["ended_ns"][at] = events["ns"]
+    sizes = events["header_size"]
+    rows["operation"][at] = _part(events["header"], OPERATION_OFFSET, 128)
+    rows["operation_size"][at] = np.maximum(sizes, OPERATION_OFFSET) - OPERATION_OFFSET
 
 
 def _fill_client(rows: Requests_, events: Events, at: Places) -> None:
@@ -432,6 +443,7 @@ _BRINGERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READ
 _WRITERS: Final = (Opcode.WRITE, Opcode.COPY_FILE_RANGE)  # their reply is a fuse_write_out: u32 size first
 MOVERS: Final = (*_BRINGERS, *_WRITERS, Opcode.COPY_FILE_RANGE_64)  # the last: a u64, fuse_copy_file_range_out
 """Operations whose result is a number of bytes, ``moved``."""
+_UNANSWERED: Final = (Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT)
 _GIVEN_UP: Final = (-4, -103, -107)  # EINTR, ECONNABORTED, ENOTCONN
 
 

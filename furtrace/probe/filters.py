@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 class Filters:
     """Empty or None: no limit. ``client`` is a process (thread group) id, ``opcodes`` and ``queues`` are numbers.
 
+    ``forgets``: also what only read(2) of /dev/fuse shows, FORGET, BATCH_FORGET and INTERRUPT.
+
     Which connections are shown is not here: it may change while a trace goes on
     (:meth:`furtrace.probe.program.Program.show_connections`).
     """
@@ -14,6 +16,7 @@ class Filters:
     client: int | None = None
     opcodes: frozenset[int] = field(default_factory=frozenset)
     queues: frozenset[int] = field(default_factory=frozenset)
+    forgets: bool = False
 
     def defines(self) -> str:
         """The settings of ``probes/common.h`` that say this, as C preprocessor lines."""

@@ -26,7 +26,7 @@ STRUCTS: Final = (
     *("file", "file_operations", "files_struct", "fdtable"),
     *("seq_file", "bpf_iter_meta", "bpf_iter__task_file"),
 )
-OFFSETS: Final = ("task_struct",)
+OFFSETS: Final = ("task_struct", "pt_regs")
 ENUMS: Final = ("fuse_req_flag", "io_uring_op")
 
 _TRACING, _ITERATOR = 26, 28  # BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER (include/uapi/linux/bpf.h)
@@ -139,7 +139,8 @@ class Program:
     """
 
     def __init__(self, filters: Filters) -> None:
-        self._bpf = compile_program(("tracepoint.c", "connections.c"), filters)
+        forgets = ("forgets.c",) if filters.forgets else ()
+        self._bpf = compile_program(("tracepoint.c", *forgets, "connections.c"), filters)
         self.ring = Ring(self._bpf["events"].map_fd, RING_PAGES)
         self._armed, self._others, self._listed = 0, _SHOW, 0
         self._lost_before = 0

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from furtrace.model.requests import MOVERS, Requests_
 from furtrace.wire import attributes, files, inodes, xattrs
+from furtrace.wire.bodies import NO_REPLY
 from furtrace.wire.errnos import errno_name
 from furtrace.wire.flags import (
     FsyncFlag,
@@ -287,7 +288,10 @@ def results(rows: Requests_) -> list[str]:
     for index in np.flatnonzero((rows["moved"] < 0) & np.isin(opcodes, MOVERS)).tolist():
         texts[index] = "?"
     for opcode in np.unique(opcodes).tolist():
-        if opcode in _RESULTS:
+        if opcode in NO_REPLY:
+            for index in np.flatnonzero(opcodes == opcode).tolist():
+                texts[index] = "no reply"
+        elif opcode in _RESULTS:
             needed, say = _RESULTS[opcode]
             at = np.flatnonzero(opcodes == opcode)
             answers = zip(at.tolist(), rows["answer_size"][at].tolist(), rows["answer"][at].tolist(), strict=True)
