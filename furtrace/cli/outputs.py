@@ -6,14 +6,12 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
-import numpy as np
-
 from furtrace.cli.stopping import Stopping
 from furtrace.export.jsonlines import event_object, json_lines, request_object, summary_object
 from furtrace.model.conversation import Conversation
 from furtrace.model.requests import Requests_
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import HINTS, Records
+from furtrace.trace.record import Records, events_only
 from furtrace.views.lines import EventLines, RequestLines
 from furtrace.views.live import LiveView
 from furtrace.views.terminal import Terminal
@@ -104,7 +102,7 @@ class JsonOutput(_Lines):
         return self._write(json_lines(self._event_objects(batch) if self._events else self._objects(finished)))
 
     def _event_objects(self, batch: Records) -> Iterator[dict[str, Any]]:
-        return map(event_object, batch[~np.isin(batch["kind"], HINTS)])
+        return map(event_object, events_only(batch))
 
     def _objects(self, finished: Requests_) -> Iterator[dict[str, Any]]:
         return map(request_object, finished, self._conversation.paths.subjects(finished))

@@ -76,15 +76,27 @@ class Paths:
 
     def subjects(self, rows: Requests_) -> list[Subject]:
         """What requests are about that ended in the last batch, given in the order in which they ended."""
-        subjects = []
+        subjects: list[Subject] = []
+        known: dict[tuple[int, int], Subject] = {}
+        changes = self._changes_at()
         columns = (rows[name].tolist() for name in ("ended_ns", "connection", "node_id", "opcode"))
         for at, (ended, connection, node, opcode) in enumerate(zip(*columns, strict=True)):
-            self.go_to(ended)
+            if ended > changes:
+                self.go_to(ended)
+                changes = self._changes_at()
+                known.clear()
             if opcode in _COMPOUND:
                 subjects.append(self._of_row(rows[at]))
-            else:
-                subjects.append(Subject(self._inodes(connection).path(node)))
+                continue
+            subject = known.get((connection, node))
+            if subject is None:
+                subject = known[connection, node] = Subject(self._inodes(connection).path(node))
+            subjects.append(subject)
         return subjects
+
+    def _changes_at(self) -> int:
+        """When the next change comes that is not taken in yet."""
+        return self._whens[self._next] if self._next < len(self._whens) else _NEVER
 
     def present(self, rows: Requests_) -> list[Subject]:
         """What requests are about that are under way now."""
@@ -179,8 +191,11 @@ class Paths:
             self._listed.clear()
 
 
+_NEVER: Final = 1 << 64
 _COPIERS: Final = frozenset({Opcode.COPY_FILE_RANGE, Opcode.COPY_FILE_RANGE_64})
 _COMPOUND: Final = NAMERS | _COPIERS
+OF_TWO: Final = RENAMERS | _COPIERS | {Opcode.LINK}
+"""Operations about two inodes."""
 _OUT_HEADER: Final = 16
 
 

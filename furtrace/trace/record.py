@@ -125,6 +125,12 @@ def no_records() -> Records:
     return np.empty(0, RECORD)
 
 
+def events_only(batch: Records) -> Records:
+    """Return a batch without its hints: the batch itself where it has none."""
+    hints = np.isin(batch["kind"], HINTS)
+    return batch[~hints] if hints.any() else batch
+
+
 def names(field: bytes, size: int, second: int) -> list[bytes]:
     """The names in the ``extra`` of QUEUED, without their NUL.
 

@@ -10,10 +10,10 @@ from typing import Final
 import numpy as np
 
 from furtrace.model.operations import phase_ns
-from furtrace.model.paths import Paths, Subject
+from furtrace.model.paths import OF_TWO, Paths, Subject
 from furtrace.model.requests import Requests, Requests_, first_seen, state
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import HINTS, NO_QUEUE, OPERATION_OFFSET, Flag, Kind, Records, Transport
+from furtrace.trace.record import NO_QUEUE, OPERATION_OFFSET, Flag, Kind, Records, Transport, events_only
 from furtrace.views.arguments import NAMED_BESIDES, arguments, error_text, results
 from furtrace.views.names import comm, quoted_names
 from furtrace.views.setup import describe_command, describe_init
@@ -36,16 +36,24 @@ def place(connection: int, queue: int, entry: int | None, transport: int) -> str
 def _subjects(rows: Requests_, subjects: list[Subject]) -> list[str]:
     """The path of each request, with what else it names: ``/old to=/new``, ``/file "user.attribute"``."""
     texts = [subject.path.shown for subject in subjects]
-    for at, subject in enumerate(subjects):
-        if subject.other is not None:
-            label = "from" if rows["opcode"][at] == Opcode.LINK else "to"
-            texts[at] += f" {label}={subject.other.shown}"
+    for at in np.flatnonzero(np.isin(rows["opcode"], _OF_TWO)).tolist():
+        other = subjects[at].other
+        if other is not None:
+            texts[at] += f" {_label(rows['opcode'][at])}={other.shown}"
     for at in np.flatnonzero((rows["name_size"] != 0) & np.isin(rows["opcode"], NAMED_BESIDES)).tolist():
         row = rows[at]
         cut = bool(row["flags"] & Flag.NAME_CUT)
         found = quoted_names(row["name"].tobytes(), int(row["name_size"]), int(row["second"]), cut=cut)
         texts[at] += " " + found[-1]
     return texts
+
+
+_OF_TWO: Final = tuple(map(int, OF_TWO))
+
+
+def _label(opcode: int) -> str:
+    """What the other path of a request is: LINK gives an inode a name, the others go from one to another."""
+    return "from" if opcode == Opcode.LINK else "to"
 
 
 def _clients(rows: Requests_) -> list[str]:
@@ -212,7 +220,7 @@ class EventLines:
 
     def lines(self, batch: Records) -> Iterator[str]:
         """Lines of a batch that the model has taken in already."""
-        for event in batch[~np.isin(batch["kind"], HINTS)]:
+        for event in events_only(batch):
             place_ = int(event["connection"]), int(event["queue"]), int(event["entry"])
             subject = self._subject(event) if event["unique"] else ""
             yield event_line(event, self._clock, self._dialect, self._requests.entry_index(*place_), subject)
@@ -221,5 +229,4 @@ class EventLines:
         subject = self._paths.of_event(event)
         if subject.other is None:
             return subject.path.shown
-        label = "from" if event["opcode"] == Opcode.LINK else "to"
-        return f"{subject.path.shown} {label}={subject.other.shown}"
+        return f"{subject.path.shown} {_label(event['opcode'])}={subject.other.shown}"

@@ -23,9 +23,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cached_property, partial
 from struct import Struct as Packed
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar, get_args, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar, get_args, get_type_hints
 
-import numpy as np
 from construct import (
     Array,
     Bytes,
@@ -41,6 +40,9 @@ from construct import (
 )
 
 from furtrace.wire.errors import DecodeError
+
+if TYPE_CHECKING:
+    import numpy as np
 
 T = TypeVar("T")
 
@@ -279,6 +281,9 @@ def _fields(members: tuple[Member, ...], prefix: str = "", start: int = 0) -> It
 
 
 def _dtype(result: type[Any]) -> "np.dtype[np.void]":
+    # Imported here, since only traces need it, and decoding a few bytes need not wait for it.
+    import numpy as np  # noqa: PLC0415 - see above
+
     return np.dtype([(name, _dtype(inner) if inner else _scalar(form)) for name, form, _, inner in _wire_types(result)])
 
 
