@@ -69,6 +69,19 @@ def examples() -> Examples:
     return Examples(*(build / "example" / name for name in EXAMPLES))
 
 
+def example(name: str) -> Path:
+    """Return one of libfuse's other example servers, built when it is first asked for; each is a moment's work.
+
+    Raises:
+        Unavailable: see ``examples``.
+    """
+    examples()
+    folder = CACHE / "libfuse"
+    with locked(folder):
+        _run(folder / "build.log", ["ninja", "-C", str(folder / "build"), f"example/{name}"])
+    return folder / "build" / "example" / name
+
+
 @contextmanager
 def passthrough_hp(source: Path, options: Sequence[str] = ()) -> Iterator[Server]:
     """Run ``passthrough_hp`` over io_uring on the folder ``source``, mounted on a fresh folder.
