@@ -7,10 +7,11 @@ import sys
 import click
 
 from furtrace import __version__
-from furtrace.cli.errors import OutputError
+from furtrace.cli.errors import InputError, OutputError
 from furtrace.probe.errors import ProbeError
 
 _COMMANDS = {
+    "decode": "Read a message or structure of the protocol, given as hex or binary, field by field.",
     "demo": "Mount a FUSE-over-io_uring server of our own, give it traffic, and trace it.",
     "doctor": "Say what can be traced on this machine, and what is in the way.",
     "live": "Trace what FUSE servers and the kernel say to each other, as it happens.",
@@ -46,6 +47,7 @@ def furtrace() -> None:
       furtrace live --plain --mount /mnt
                                       a line a request of one mount
       furtrace demo                   see it work, with a server of our own
+      furtrace decode dump.txt        what the bytes of a hex dump say
     """  # noqa: D301 - click wants the control character itself
 
 
@@ -60,7 +62,7 @@ def run() -> None:
     except click.ClickException as misuse:
         misuse.show()
         sys.exit(misuse.exit_code)
-    except (ProbeError, OutputError) as problem:
+    except (ProbeError, InputError, OutputError) as problem:
         click.echo(f"furtrace: {problem}", err=True)
         if isinstance(problem, OutputError):
             # What is still buffered can't be written either; the interpreter's own attempt at exit would complain.

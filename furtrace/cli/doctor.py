@@ -139,7 +139,8 @@ def _print_choices(console: Console, choices: list[Choice]) -> None:
         table.add_row(Text(choice.kind.name), Text(seen, style="" if place else "dim"), Text(better, style="dim"))
     console.print()
     console.print(table)
-    console.print(Text("FORGET and INTERRUPT pass no tracepoint: they are seen only with `furtrace live --forgets`.", style="dim"))
+    note = "FORGET and INTERRUPT pass no tracepoint; `furtrace live --forgets` shows them."
+    console.print(Text(note, style="dim"))
 
 
 def _print_connections(console: Console, report: _Report) -> None:

@@ -104,11 +104,11 @@ def _direntplus(reader: Reader, _: Any) -> None:
 
 
 def _strings(name: str) -> Rest:
-    """Strings, each ended by a NUL, up to the end."""
+    """Strings, each ended by a NUL, up to the end or to an empty one: that is none (``fuse_verify_xattr_list``)."""
 
     def read(reader: Reader, _: Any) -> None:
-        while reader.left and reader.name(name) is not None:
-            pass
+        while reader.left and reader.peek(1) != b"\0":
+            reader.name(name)
 
     return read
 
@@ -125,18 +125,18 @@ def read_extensions(reader: Reader) -> None:
     """Read extensions up to the reader's end (``get_create_ext`` of ``fs/fuse/dir.c``)."""
     while reader.left:
         start, first = reader.at, len(reader.items)
-        words = reader.peek()[:8]
+        words = reader.peek(extensions.EXT_HEADER.size)
         if len(words) < extensions.EXT_HEADER.size:
             reader.rest("extension", "are left, too few for an extension")
             return
         size, kind = int.from_bytes(words[:4], "little"), int.from_bytes(words[4:], "little")
-        if size < len(words) or size > reader.left:
+        if size < len(words):
             reader.structure(extensions.EXT_HEADER)
-            reader.problem(
-                f"an extension of {size} bytes does not fit the {reader.left + len(words)} bytes left", start
-            )
+            reader.problem(f"an extension of {size} bytes is too short for its own head", start)
             reader.rest("extension", "of extensions are not decoded")
             return
+        if size > reader.left:
+            reader.problem(f"an extension of {size} bytes does not fit the {reader.left} bytes left", start)
         inner = reader.within(size)
         if kind <= extensions.MAX_NR_SECCTX:
             _security_contexts(inner)
@@ -300,7 +300,7 @@ def read_head(reader: Reader, opcode: int) -> Any:
     return head
 
 
-def read_payload(reader: Reader, opcode: int, head: Any, extensions_size: int | None) -> None:
+def read_payload(reader: Reader, opcode: int, head: Any, extensions_size: int | None, missing: int = 0) -> None:
     """Read what follows a request's head.
 
     Args:
@@ -308,8 +308,9 @@ def read_payload(reader: Reader, opcode: int, head: Any, extensions_size: int | 
         opcode: of a known operation.
         head: what :func:`read_head` returned.
         extensions_size: bytes of extensions at the end (``8 * total_extlen``); None: not known, what is left is some.
+        missing: bytes that are announced but not given, at the end.
     """
-    at_end = min(extensions_size or 0, reader.left)
+    at_end = min(max(0, (extensions_size or 0) - missing), reader.left)
     inner = reader.within(reader.left - at_end)
     if all(inner.name(role) is not None for role in name_roles(opcode)):
         rest = REQUESTS[opcode].rest
@@ -324,10 +325,10 @@ def read_payload(reader: Reader, opcode: int, head: Any, extensions_size: int | 
     read_extensions(reader)
 
 
-def read_request(reader: Reader, opcode: int, extensions_size: int | None = None) -> None:
+def read_request(reader: Reader, opcode: int, extensions_size: int | None = None, missing: int = 0) -> None:
     """Read head and payload of a request from one stretch of bytes: all that follows ``fuse_in_header``.
 
-    ``extensions_size`` is as of :func:`read_payload`.
+    ``extensions_size`` and ``missing`` are as of :func:`read_payload`.
     """
     if opcode not in REQUESTS:
         reader.rest("body", f"of an operation that is not known ({opcode})")
@@ -335,7 +336,7 @@ def read_request(reader: Reader, opcode: int, extensions_size: int | None = None
     inner = reader.within(_head_size(reader, opcode))
     head = read_head(inner, opcode)
     reader.items += inner.items
-    read_payload(reader, opcode, head, extensions_size)
+    read_payload(reader, opcode, head, extensions_size, missing)
 
 
 def read_reply(reader: Reader, opcode: int, request: Any = None) -> None:

@@ -134,10 +134,11 @@ def is_request(data: bytes) -> bool:
 def _plausible_slot(data: bytes) -> bool:
     """Whether 288 bytes and more are a header slot, rather than a request or reply that just is as long."""
     length = int.from_bytes(data[:4], "little")
-    if length == len(data) != SLOT_SIZE:
-        return False
     unique, commit_id = data[8:16], data[_ENT_IN_OUT + 8 : _ENT_IN_OUT + 16]
-    return len(data) == SLOT_SIZE or unique == commit_id
+    names_it = any(unique) and unique == commit_id
+    if length == len(data):
+        return names_it and len(data) == SLOT_SIZE
+    return names_it or len(data) == SLOT_SIZE
 
 
 # ---- header slots ----
@@ -213,7 +214,8 @@ def _request_payload(header: InHeader, entry: Any, head: Any) -> Callable[[Reade
         if is_zero_copied(entry):
             reader.problem("the payload is zero-copied, so what follows the header is not all of it")
         if header.opcode in REQUESTS:
-            read_payload(reader, header.opcode, head, 8 * header.total_extlen)
+            missing = max(0, entry.payload_sz - reader.left)
+            read_payload(reader, header.opcode, head, 8 * header.total_extlen, missing)
         else:
             reader.rest("payload", "of an operation that is not known")
 
@@ -222,6 +224,8 @@ def _request_payload(header: InHeader, entry: Any, head: Any) -> Callable[[Reade
 
 def _slot_reply(in_out: Reader, op_in: Reader, payload: Reader, entry: Any, context: Context) -> str:
     header = in_out.structure(OUT_HEADER)
+    if header is not None:
+        _check_error(in_out, header)
     head, opcode = None, context.opcode
     if opcode in REQUESTS:
         left = op_in.within(_request_size(opcode))
@@ -255,7 +259,7 @@ def _entry(reader: Reader, context: Context) -> str:
 
 def _command(reader: Reader, context: Context) -> str:
     command = context.command
-    flags = int.from_bytes(reader.peek()[:8], "little")
+    flags = int.from_bytes(reader.peek(8), "little")
     said = {"flags": meaning.joined(macros(flags, cmd_flags(context.dialect, command or 0)))}
     if command is None and context.dialect is Dialect.BUFPOOL:
         _any_command(reader, flags)
@@ -268,7 +272,7 @@ def _command(reader: Reader, context: Context) -> str:
 def _any_command(reader: Reader, flags: int) -> None:
     """A command of Linux 7.3, it is not known which: both members of the union, one after the other."""
     register, start = commands.CMD_REQ_REGISTER, reader.at
-    given = reader.peek()[: register.size]
+    given = reader.peek(register.size)
     said = {
         "flags": f"of ADD_QUEUE: {meaning.joined(macros(flags, cmd_flags(Dialect.BUFPOOL, UringCommand.ADD_QUEUE)))}"
     }
@@ -296,7 +300,7 @@ def _sqe(reader: Reader, context: Context) -> str:
     if value is None:
         return "SQE"
     if not is_command:
-        _zeroes(reader.within(reader.left), "of the SQE are not decoded for this operation")
+        _zeroes(reader, "of the SQE are not decoded for this operation")
         return f"SQE {meaning.number_of(sqe.IoUringOp)(value.opcode, None)}, no command"
     area = reader.within(commands.CMD_AREA_SIZE)
     known = Context(context.dialect, context.opcode, value.cmd_op)
@@ -318,7 +322,7 @@ def _request(reader: Reader, _: Context) -> str:
     if header.len > given:
         reader.problem(f"len says {header.len} bytes, {given} are given", given)
     body = reader.within(max(0, header.len - IN_HEADER.size))
-    read_request(body, header.opcode, 8 * header.total_extlen)
+    read_request(body, header.opcode, 8 * header.total_extlen, max(0, header.len - given))
     reader.items += body.items
     reader.rest("data", f"follow the {header.len} that len says")
     return f"request {opcode_name(header.opcode)}"
@@ -332,6 +336,7 @@ def _reply(reader: Reader, context: Context) -> str:
     header = reader.structure(OUT_HEADER)
     if header is None:
         return "reply"
+    _check_error(reader, header)
     body = _announced(reader, header, len(given))
     _reply_body(body, header, context.opcode, None)
     reader.items += body.items
@@ -359,10 +364,13 @@ def _announced(reader: Reader, header: OutHeader, given: int) -> Reader:
     return reader.within(max(0, header.len - OUT_HEADER.size))
 
 
+def _check_error(reader: Reader, header: OutHeader) -> None:
+    if not -_MOST_ERRNO <= header.error <= 0:
+        reader.problem(f"error {header.error} is neither 0 nor a negated errno", 4)
+
+
 def _reply_body(reader: Reader, header: OutHeader, opcode: int | None, request: Any) -> None:
     if header.error:
-        if not -_MOST_ERRNO <= header.error < 0:
-            reader.problem(f"error {header.error} is neither 0 nor a negated errno", 4)
         reader.rest("body", "in a reply with an error, which has no body")
     elif opcode is None:
         reader.rest("body", "of a reply are not decoded: its operation is not known (give its opcode)")

@@ -12,7 +12,6 @@ from typing import Final, TypeVar
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.opcodes import UringCommand
 
-
 _PREFIXES: dict[type[IntFlag], str] = {}
 _Flags = TypeVar("_Flags", bound=type[IntFlag])
 

@@ -1,7 +1,7 @@
 """What was read out of bytes, piece by piece, and what could not be."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias, TypeVar
 
 from furtrace.wire import meaning
@@ -85,9 +85,9 @@ class Reader:
         """Bytes that are not read yet."""
         return self.end - self.at
 
-    def peek(self) -> bytes:
-        """The bytes that are not read yet."""
-        return self._data[self.at : self.end]
+    def peek(self, size: int | None = None) -> bytes:
+        """The bytes that are not read yet, or the first ``size`` of them."""
+        return self._data[self.at : self.end if size is None else min(self.at + size, self.end)]
 
     def within(self, size: int) -> "Reader":
         """A reader of the next ``size`` bytes, or of as many as there are; this one goes on behind them."""
@@ -115,10 +115,13 @@ class Reader:
             self.problem(layout.lack(self.left), self.end)
             if not self.left:
                 return None
-        padded = self._data[self.at : min(self.at + layout.size, self.end)].ljust(layout.size, b"\0")
-        value = layout.unpack(padded)
+        given = self.peek(layout.size)
+        value = layout.unpack(given.ljust(layout.size, b"\0"))
         items = tuple(_fields(layout.members, value, self.at, self.end, said or {}))
-        size = min(layout.size, self.left)
+        if not whole:
+            other = layout.unpack(given.ljust(layout.size, b"\xff"))
+            items = tuple(map(_sure, items, _fields(layout.members, other, self.at, self.end, said or {})))
+        size = len(given)
         self.items.append(Item(name or layout.name, self.at, size, items=items))
         self.at += size
         return value if whole else None
@@ -176,6 +179,15 @@ class Reader:
         if self.left:
             self.problem(f"{self.left} bytes {reason}")
             self.bytes(name, self.left)
+
+
+def _sure(one: Item, other: Item) -> Item:
+    """A piece of a structure that is cut off, read with this and with that in place of what is missing.
+
+    Its meaning is what both say: it may depend on a field that is not there.
+    """
+    words = one.meaning if one.meaning == other.meaning else ""
+    return replace(one, meaning=words, items=tuple(map(_sure, one.items, other.items)))
 
 
 def _fields(members: tuple[Member, ...], value: Any, start: int, end: int, said: Mapping[str, str]) -> Iterator[Item]:

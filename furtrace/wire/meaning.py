@@ -46,7 +46,7 @@ def error(value: int, _: Any) -> str:
     """The errno of a reply: ``-ENOENT``; nothing for 0."""
     if not value:
         return "success"
-    return f"-{errno_name(value)}" if errno_name(value) != str(value) else "no errno"
+    return f"-{errno_name(value)}" if value < 0 and errno_name(value) != str(value) else "no errno"
 
 
 def mode(value: int, _: Any) -> str:
@@ -80,7 +80,8 @@ def timestamp(nanoseconds: str) -> Meaning:
 
 def point_in_time(seconds: int, nanoseconds: int) -> str:
     """``2026-11-22T17:49:26.000000001Z``; what no calendar reaches is said so."""
-    seconds -= (seconds >> 63) << 64
+    if seconds >= 1 << 63:  # a negative number in a field without a sign
+        seconds -= 1 << 64
     try:
         whole = _EPOCH + timedelta(seconds=seconds)
     except OverflowError:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntFlag
 from typing import Any, Final
 
 from furtrace.wire import (
@@ -11,12 +12,14 @@ from furtrace.wire import (
     directories,
     extensions,
     files,
+    flags,
     headers,
     init,
     inodes,
     notifications,
     ring,
     sqe,
+    vfs,
     xattrs,
 )
 from furtrace.wire.bodies import NO_REPLY, NOTIFICATIONS, REPLIES, REQUESTS
@@ -89,3 +92,69 @@ def notification_messages() -> Iterator[Message]:
     for code in Notification:
         body = NOTIFICATIONS[code]
         yield Message(code.name, int(code), None, (*(layout.name for layout in body.structures), *body.follows))
+
+
+@dataclass(frozen=True, slots=True)
+class FlagSet:
+    """Flags that stand in one field.
+
+    Attributes:
+        name: of the class here.
+        bits: names in C, and their bits.
+
+    """
+
+    name: str
+    bits: tuple[tuple[str, int], ...]
+
+
+def flag_sets() -> Iterator[FlagSet]:
+    """Every set of flags: of the protocol, of the system calls that it passes on, of SQEs."""
+    for module in (flags, vfs, sqe):
+        for name, kind in vars(module).items():
+            if (
+                isinstance(kind, type)
+                and issubclass(kind, IntFlag)
+                and kind.__module__ == module.__name__
+                and len(kind)
+            ):
+                yield FlagSet(name, tuple((flags.macros(int(bit), kind)[0], int(bit)) for bit in kind))
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The protocol, or what of it was asked for.
+
+    Attributes:
+        structures: each with the dialect that it belongs to, None: all of them.
+        operations: by opcode.
+        notifications: by code.
+        flags: sets of flags.
+
+    """
+
+    structures: tuple[tuple[Dialect | None, Layout[Any]], ...]
+    operations: tuple[Message, ...]
+    notifications: tuple[Message, ...]
+    flags: tuple[FlagSet, ...]
+
+
+def listing(dialect: Dialect | None = None, opcode: int | None = None) -> Listing:
+    """List the protocol.
+
+    Args:
+        dialect: of the structures of the ring only those of this one.
+        opcode: this operation alone, and the structures that it is made of; those of the ring only if ``dialect`` says
+            of which one.
+    """
+    common = tuple((None, layout) for layout in common_structures())
+    wanted = tuple(Dialect) if dialect is None and opcode is None else (dialect,)
+    of_ring = tuple((one, layout) for one in wanted if one is not None for layout in structures(one))
+    if opcode is None:
+        return Listing(of_ring + common, tuple(operations()), tuple(notification_messages()), tuple(flag_sets()))
+    own = tuple(message for message in operations() if message.code == opcode)
+    words = {
+        word for message in own for part in (message.request or ()) + (message.reply or ()) for word in part.split()
+    }
+    named = tuple(pair for pair in common if pair[1].name in {word.strip(",") for word in words})
+    return Listing(of_ring + named, own, (), ())

@@ -36,6 +36,7 @@ class OpenFlag(IntFlag):
     O_SYNC = 0o4000000  # __O_SYNC; O_SYNC is this and O_DSYNC
     O_PATH = 0o10000000
     O_TMPFILE = 0o20000000  # __O_TMPFILE; O_TMPFILE is this and O_DIRECTORY
+    O_EMPTYPATH = 0o400000000
 
 
 class ArmOpenFlag(IntFlag):

@@ -12,10 +12,18 @@ import pytest
 
 from furtrace import __version__
 from furtrace.cli import furtrace
+from furtrace.cli.hexinput import from_bytes
+from furtrace.export.decoded import decoded_object
 from furtrace.export.jsonlines import event_object, request_object, summary_object
+from furtrace.export.protocol import protocol_object
 from furtrace.model.conversation import Conversation
+from furtrace.model.inodes import Path as InodePath
+from furtrace.model.paths import Subject
 from furtrace.model.requests import new_requests
 from furtrace.trace.record import EVENTS, RECORD, Kind
+from furtrace.wire.decode import decode
+from furtrace.wire.dialect import Dialect
+from furtrace.wire.protocol import listing
 
 FOLDER = Path(__file__).resolve().parents[2] / "man"
 PAGES = sorted(FOLDER.glob("*.[0-9]"))
@@ -135,12 +143,44 @@ def test_mandoc_finds_nothing_wrong(page: Path) -> None:
 def test_the_json_members_are_explained() -> None:
     event = np.zeros(1, RECORD)
     event["kind"] = Kind.QUEUED
-    objects = (request_object(new_requests(1)[0]), event_object(event[0]), summary_object(Conversation(), 0))
+    request = request_object(new_requests(1)[0], Subject(InodePath(b"/")))
+    objects = (request, event_object(event[0]), summary_object(Conversation(), 0))
     text = section(lines("furtrace-live"), ".Ss JSON lines")
     starts = [at for at, line in enumerate(text) if line.startswith(".Bl")]
     assert len(starts) == len(objects)
     for start, end, made in zip(starts, [*starts[1:], len(text)], objects, strict=True):
         assert items(text[start:end], "Va") == set(made) - {"type"}
+
+
+def test_the_json_members_of_a_decoded_message_are_explained() -> None:
+    data = bytes(12)
+    made = decoded_object(decode(data), data, Dialect.PLAIN, "binary", guessed=True)
+    text = section(lines("furtrace-decode"), ".Ss JSON of a message")
+    starts = [at for at, line in enumerate(text) if line.startswith(".Bl")]
+    objects = (made, made["items"][0], made["problems"][0])
+    assert len(starts) == len(objects)
+    for start, end, one in zip(starts, [*starts[1:], len(text)], objects, strict=True):
+        assert items(text[start:end], "Va") == set(one) - {"type"}
+
+
+def test_the_json_members_of_the_protocol_are_explained() -> None:
+    made = protocol_object(listing())
+    text = section(lines("furtrace-decode"), ".Ss JSON of the protocol")
+    assert items(text, "Va") == set(made) - {"type"}
+    explained = [line.removeprefix(".It ") for line in text if line.startswith((".Va", ".It Va"))]
+    for name in ("structures", "operations", "notifications", "flags"):
+        start = explained.index(f"Va {name}")
+        end = next((at for at in range(start + 1, len(explained)) if explained[at].startswith("Va ")), len(explained))
+        own = {line.split()[1] for line in explained[start + 1 : end]}
+        (first, *_) = made[name]
+        inner = [set(value[0]) for value in first.values() if isinstance(value, list) and isinstance(value[0], dict)]
+        assert own == set(first).union(*inner)
+
+
+def test_the_forms_of_hex_in_json_are_explained() -> None:
+    text = "\n".join(section(lines("furtrace-decode"), ".Ss JSON of a message"))
+    for given in (b"\0", b"00", b"{0x00}", b"'0'", b"0000: 00"):
+        assert f".Sq {from_bytes(given).form}" in text
 
 
 def test_the_events_are_explained() -> None:
