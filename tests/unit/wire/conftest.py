@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.external import Unavailable, debian
+from tests.unit.wire.compiler import Compiler
 
 
 @pytest.fixture(scope="session")
@@ -28,3 +29,12 @@ def gcc() -> str:
     if found is None:
         pytest.skip("There is no gcc here to ask for C's layouts.")
     return found
+
+
+@pytest.fixture(scope="session")
+def compiler(fuse_header: Path, gcc: str, tmp_path_factory: pytest.TempPathFactory) -> Compiler:
+    """Return the C compiler with the headers that lie where ``linux/fuse.h`` does."""
+    uapi = fuse_header.parent.parent
+    if not (uapi / "linux/io_uring.h").exists():
+        pytest.skip(f"There is no linux/io_uring.h beside {fuse_header}.")
+    return Compiler(gcc, uapi, tmp_path_factory.mktemp("compiler"))

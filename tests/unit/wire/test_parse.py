@@ -1,34 +1,107 @@
 """What the parsers make of bytes."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from furtrace.wire import commands, headers, init, ring
+from furtrace.wire import commands, headers, init, protocol, ring
 from furtrace.wire.dialect import Dialect, dialect_of
 from furtrace.wire.errors import DecodeError
-from furtrace.wire.layout import Buffer, Layout
+from furtrace.wire.layout import Buffer, Field, Layout, Member
 from furtrace.wire.names import parse_names
 from furtrace.wire.opcodes import Opcode, UringCommand
 
-LAYOUTS: list[Layout[Any]] = [
-    value for module in (commands, headers, init, ring) for value in vars(module).values() if isinstance(value, Layout)
-]
+LAYOUTS: list[Layout[Any]] = list(
+    dict.fromkeys(
+        [*protocol.common_structures(), *(layout for dialect in Dialect for layout in protocol.structures(dialect))]
+    )
+)
 BUFFERS: list[Callable[[bytes], Buffer]] = [bytes, bytearray, memoryview]
 
 
-@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.name}-{layout.size}")
+layouts = pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: f"{layout.name}-{layout.size}")
+
+
+def _wire(layout: Layout[Any]) -> st.SearchStrategy[bytes]:
+    return st.binary(min_size=layout.size, max_size=layout.size)
+
+
+@layouts
 @given(data=st.data())
 def test_every_value_survives_build_and_parse(layout: Layout[Any], data: st.DataObject) -> None:
     # All bytes are some value's, and the other way round: there are no gaps between fields.
-    wire = data.draw(st.binary(min_size=layout.size, max_size=layout.size))
+    wire = data.draw(_wire(layout))
     value = layout.parse(wire + b"what follows")
     assert layout.build(value) == wire
     assert layout.parse(layout.build(value)) == value
+
+
+@layouts
+@settings(max_examples=30)
+@given(data=st.data(), before=st.binary(max_size=9), after=st.binary(max_size=3), buffer=st.sampled_from(BUFFERS))
+def test_all_ways_to_read_a_structure_agree(
+    layout: Layout[Any], data: st.DataObject, before: bytes, after: bytes, buffer: Callable[[bytes], Buffer]
+) -> None:
+    wire = data.draw(_wire(layout))
+    given_bytes = buffer(before + wire + after)
+    value = layout.parse(buffer(wire))
+    unpacked = layout.unpack(given_bytes, len(before))
+    assert unpacked == value
+    assert type(unpacked) is type(value)
+    record = np.frombuffer(given_bytes, layout.dtype, count=1, offset=len(before))[0]
+    assert _as_numpy(value) == _plain(record)
+
+
+def _as_numpy(value: Any) -> Any:
+    """Return a structure's values as ``_plain`` does numpy's."""
+    if is_dataclass(value):
+        return {field.name: _as_numpy(getattr(value, field.name)) for field in fields(value)}
+    return value
+
+
+def _plain(value: Any) -> Any:
+    """Return a record of numpy as values of Python, by name."""
+    if isinstance(value, np.ndarray):
+        return tuple(value.tolist())
+    if value.dtype.names:
+        return {name: _plain(value[name]) for name in value.dtype.names}
+    return value.tobytes() if value.dtype.kind == "V" else value.item()
+
+
+@layouts
+def test_a_structure_that_is_not_all_there(layout: Layout[Any]) -> None:
+    for length in range(layout.size):
+        cut = next(field for field in layout.fields if field.offset + field.size > length)
+        where = "before" if length == cut.offset else "inside"
+        reason = f"{layout.name}: {layout.size} bytes needed, {length} given, {where} {cut.name}"
+        with pytest.raises(DecodeError, match=f"^{re.escape(reason)}$"):
+            layout.parse(bytes(length))
+        with pytest.raises(DecodeError, match=f"^{re.escape(reason)}$"):
+            layout.unpack(bytes(length + 3), 3)
+    with pytest.raises(DecodeError, match=f"^{layout.name}: {layout.size} bytes needed, 0 given, before "):
+        layout.unpack(bytes(2), 3)
+
+
+@layouts
+def test_fields_are_the_members_from_within(layout: Layout[Any]) -> None:
+    def flat(members: tuple[Member, ...], prefix: str, start: int) -> Iterator[Field]:
+        for member in members:
+            if member.members:
+                assert member.size == sum(inner.size for inner in member.members)
+                yield from flat(member.members, f"{prefix}{member.name}.", start + member.offset)
+            else:
+                yield Field(prefix + member.name, start + member.offset, member.size)
+
+    assert tuple(flat(layout.members, "", 0)) == layout.fields
+    value = layout.parse(bytes(layout.size))
+    assert all(hasattr(value, member.attribute) for member in layout.members)
 
 
 @given(
