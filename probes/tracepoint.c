@@ -143,11 +143,11 @@ static inline void ft_read_names(struct ft_record *e, struct fuse_args *args) {
 
 /*
  * Operations after which a path may be another one: those that make, remove, move or look up a name. READDIRPLUS does
- * too; what it brings is in its payload.
+ * too; what it brings is in its payload. INIT is one of them: all numbers are another connection's from then on.
  */
 static inline int ft_changes_names(u32 opcode) {
 	switch (opcode) {
-	case 1: case 6: case 8: case 9: case 10: case 11: case 12: case 13: case 35: case 44: case 45: case 51:
+	case 1: case 6: case 8: case 9: case 10: case 11: case 12: case 13: case 26: case 35: case 44: case 45: case 51:
 		return 1;
 	}
 	return 0;
@@ -358,7 +358,7 @@ RAW_TRACEPOINT_PROBE(fuse_request_end) {
 		ft_read_names(e, copy.args);
 	}
 	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
-	if (copy.in.h.opcode == FT_INIT_OPCODE && copy.args)
+	if (shown && copy.in.h.opcode == FT_INIT_OPCODE && copy.args)
 		ft_init(&copy, connection);
 	return 0;
 }

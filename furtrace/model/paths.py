@@ -5,12 +5,14 @@ and RMDIR, and their inodes go with FORGET. Events are taken in their order, so 
 held when it ended.
 """
 
-from collections.abc import Callable, Iterable
+import stat
+import struct
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from furtrace.model.inodes import Inodes, Path
+from furtrace.model.inodes import Inodes, Name, Path, whole_or_cut
 from furtrace.model.requests import Requests_
 from furtrace.trace.record import (
     ARGUMENT_OFFSET,
@@ -24,6 +26,7 @@ from furtrace.trace.record import (
     names,
     no_records,
 )
+from furtrace.wire.attributes import EntryOut
 from furtrace.wire.directories import ALIGNMENT, DIRENTPLUS
 from furtrace.wire.errnos import Errno
 from furtrace.wire.files import COPY_FILE_RANGE_IN
@@ -37,8 +40,9 @@ REMOVERS: Final = frozenset({Opcode.UNLINK, Opcode.RMDIR})
 RENAMERS: Final = frozenset({Opcode.RENAME, Opcode.RENAME2})
 NAMERS: Final = FINDERS | REMOVERS | RENAMERS
 """Operations about a name in the request's directory."""
-_CHANGERS: Final = tuple(map(int, NAMERS | {Opcode.TMPFILE, Opcode.READDIRPLUS}))
-_OWN_ENTRIES: Final = (b".", b"..")  # READDIRPLUS makes no lookup of them
+_CHANGERS: Final = tuple(map(int, NAMERS | {Opcode.TMPFILE, Opcode.READDIRPLUS, Opcode.INIT}))
+OWN_ENTRIES: Final = (b".", b"..")
+"""Names of a directory itself and its parent: READDIRPLUS makes no lookup of them, LOOKUP for a file handle does."""
 _MOST_UNANSWERED: Final = 10_000
 
 
@@ -49,7 +53,7 @@ class Subject(NamedTuple):
     other: Path | None = None
 
 
-UNKNOWN: Final = Path(b"?")
+UNKNOWN: Final = Path(b"?", exact=False)
 """Stands where the request itself does not tell what it is about."""
 
 
@@ -61,17 +65,26 @@ class Paths:
         self._pending: Records = no_records()
         self._whens: list[int] = []
         self._next = 0
+        self._doubtful = False
         self._parts: dict[tuple[int, int], bytearray] = {}
         self._listed: set[tuple[int, int]] = set()
 
     def feed(self, batch: Records, lost: int = 0) -> None:
-        """Take in a batch in the order of the ring buffer; what it changes counts from its time on, not at once."""
+        """Take in a batch in the order of the ring buffer; what it changes counts from its time on, not at once.
+
+        Args:
+            batch: dtype RECORD.
+            lost: events that the kernel could not write, before the batch, after it or in between.
+        """
         self._settle()
         if lost:
+            self._doubtful = True
             for inodes in self._connections.values():
-                inodes.missed()
+                inodes.doubt(doubtful=True)
             self._parts.clear()
-        self._pending, self._next = batch[_changes(batch)], 0
+        changes = _changes(batch)
+        changes = changes[np.argsort(batch["ns"][changes], kind="stable")]
+        self._pending, self._next = batch[changes], 0
         self._whens = self._pending["ns"].tolist()
 
     def subjects(self, rows: Requests_) -> list[Subject]:
@@ -130,20 +143,24 @@ class Paths:
     def _inodes(self, connection: int) -> Inodes:
         known = self._connections.get(connection)
         if known is None:
-            known = self._connections[connection] = Inodes()
+            known = self._connections[connection] = Inodes(doubtful=self._doubtful)
         return known
 
     def _settle(self) -> None:
         while self._next < len(self._whens):
             self._apply_next()
+        if self._doubtful:
+            self._doubtful = False
+            for inodes in self._connections.values():
+                inodes.doubt(doubtful=False)
 
     def _apply_next(self) -> None:
         event = self._pending[self._next]
         self._next += 1
         kind, opcode = Kind(event["kind"]), int(event["opcode"])
         connection = int(event["connection"])
-        if kind is Kind.INIT:
-            self._connections.pop(connection, None)
+        if kind is Kind.INIT or opcode == Opcode.INIT:
+            self._begin(connection)
         elif kind is Kind.ENTRIES:
             self._list_part(event)
         elif opcode == Opcode.FORGET:
@@ -152,6 +169,12 @@ class Paths:
             self._listed_by(event, self._inodes(connection))
         else:
             _learn(event, opcode, self._inodes(connection))
+
+    def _begin(self, connection: int) -> None:
+        """The number is that of a new connection."""
+        self._connections.pop(connection, None)
+        self._parts = {request: parts for request, parts in self._parts.items() if request[0] != connection}
+        self._listed = {request for request in self._listed if request[0] != connection}
 
     def _forget(self, event: np.void, inodes: Inodes) -> None:
         body = event["header"].tobytes()[OPERATION_OFFSET : int(event["header_size"])]
@@ -174,9 +197,10 @@ class Paths:
             return
         self._listed.add(request)
         inodes, directory = self._inodes(request[0]), int(event["node_id"])
-        for name, node in entries(bytes(parts)):
-            if node and name not in _OWN_ENTRIES:
-                inodes.found(directory, name, node)
+        for name, entry in entries(bytes(parts)):
+            if entry.nodeid and name not in OWN_ENTRIES:
+                alone = _is_alone(entry.attr.mode, entry.attr.nlink)
+                inodes.found((directory, name), entry.nodeid, generation=entry.generation, alone=alone)
 
     def _listed_by(self, event: np.void, inodes: Inodes) -> None:
         """READDIRPLUS has ended: if not all of its entries were seen, numbers may have been given anew."""
@@ -215,41 +239,67 @@ def _forget_several(data: bytes, inodes: Inodes) -> None:
         inodes.forgotten(one.nodeid, one.nlookup)
 
 
+_ENTRY_OUT: Final = struct.Struct("<QQ84xII")
+"""Of ``fuse_entry_out``: nodeid, generation, attr.mode, attr.nlink."""
+
+
+def _is_alone(mode: int, links: int) -> bool:
+    """Whether an inode can have but one name: a directory, or what has a single link."""
+    return stat.S_ISDIR(mode) or links == 1
+
+
 def _learn(event: np.void, opcode: int, inodes: Inodes) -> None:
     """Take in a request about names that has ended."""
-    given = _names(event, "extra", "extra_size")
+    given = [whole_or_cut(name, cut=cut) for name, cut in _names(event, "extra", "extra_size")]
     directory, error = int(event["node_id"]), int(event["error"])
     if opcode == Opcode.LOOKUP and error == -Errno.ENOENT and given:
-        inodes.removed(directory, given[0][0], cut=given[0][1])
+        inodes.removed((directory, given[0]))
     if error:
         return
-    body = event["header"].tobytes()[OPERATION_OFFSET : int(event["header_size"])]
-    node = int.from_bytes(body[:8], "little")
-    if opcode == Opcode.TMPFILE:
+    if opcode in RENAMERS:
+        _rename(event, given, inodes)
+    elif opcode in REMOVERS and given:
+        inodes.removed((directory, given[0]))
+    elif opcode in FINDERS and given:
+        _found(event, (directory, given[0]), inodes)
+    elif opcode == Opcode.TMPFILE:
+        node, generation, *_ = _entry_out(event)
         if node:
-            inodes.found_unnamed(directory, node)
-        return
-    if not given:
+            inodes.found_unnamed(directory, node, generation=generation)
+    else:
         # What was named is not known; so nothing that was is sure any more.
         inodes.missed()
-    elif opcode in REMOVERS or not (node or opcode in RENAMERS):
-        inodes.removed(directory, given[0][0], cut=given[0][1])
-    elif opcode in RENAMERS:
-        _rename(event, given, inodes)
+
+
+def _entry_out(event: np.void) -> tuple[int, int, int, int]:
+    """Node id, generation, mode and number of links of what the reply found; all 0 if it is not known."""
+    body = event["header"].tobytes()[OPERATION_OFFSET : int(event["header_size"])]
+    if len(body) < _ENTRY_OUT.size:
+        return 0, 0, 0, 0
+    node, generation, mode, links = _ENTRY_OUT.unpack_from(body)
+    return node, generation, mode, links
+
+
+def _found(event: np.void, name: Name, inodes: Inodes) -> None:
+    node, generation, mode, links = _entry_out(event)
+    if not node:
+        inodes.removed(name)
+    elif name[1] in OWN_ENTRIES:
+        inodes.found_again(node)
     else:
-        inodes.found(directory, given[0][0], node, cut=given[0][1])
+        alone = event["opcode"] != Opcode.LINK and _is_alone(mode, links)
+        inodes.found(name, node, generation=generation, alone=alone)
 
 
-def _rename(event: np.void, given: list[tuple[bytes, bool]], inodes: Inodes) -> None:
+def _rename(event: np.void, given: list[bytes], inodes: Inodes) -> None:
     argument = event["header"].tobytes()[ARGUMENT_OFFSET : ARGUMENT_OFFSET + RENAME2_IN.size]
     asked = RENAME2_IN.unpack(argument)
     if len(given) < 2:
         inodes.missed()
         return
-    old, new = (int(event["node_id"]), given[0][0]), (asked.newdir, given[1][0])
     exchange = event["opcode"] == Opcode.RENAME2 and asked.flags & RenameFlag.EXCHANGE
-    change: Callable[..., None] = inodes.exchanged if exchange else inodes.renamed
-    change(old, new, cut=given[0][1] or given[1][1])
+    change = inodes.exchanged if exchange else inodes.renamed
+    change((int(event["node_id"]), given[0]), (asked.newdir, given[1]))
 
 
 def _names(row: np.void, field: str, size_field: str) -> list[tuple[bytes, bool]]:
@@ -282,12 +332,14 @@ def _subject(inodes: Inodes, opcode: int, node: int, given: list[tuple[bytes, bo
 
 def _entry(directory: Path, given: list[tuple[bytes, bool]]) -> Path:
     """The path of a name in a directory; a question mark where the name is not known."""
-    name, cut = given[0] if given else (b"?", False)
+    if not given:
+        return directory.unknown_child()
+    name, cut = given[0]
     return directory.child(name, cut=cut)
 
 
-def entries(data: bytes) -> Iterable[tuple[bytes, int]]:
-    """Name and node id of each entry of a reply to READDIRPLUS, as far as they are whole."""
+def entries(data: bytes) -> Iterable[tuple[bytes, EntryOut]]:
+    """Name and ``fuse_entry_out`` of each entry of a reply to READDIRPLUS, as far as they are whole."""
     at = 0
     while at + DIRENTPLUS.size <= len(data):
         entry = DIRENTPLUS.unpack(data, at)
@@ -295,7 +347,7 @@ def entries(data: bytes) -> Iterable[tuple[bytes, int]]:
         end = start + entry.dirent.namelen
         if end > len(data):
             return
-        yield data[start:end], entry.entry_out.nodeid
+        yield data[start:end], entry.entry_out
         at = end + -end % ALIGNMENT
 
 

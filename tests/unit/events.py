@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from furtrace.trace.record import NO_QUEUE, OPERATION_OFFSET, RECORD, Flag, Kind, Records, Transport
+from furtrace.trace.record import ARGUMENT_OFFSET, NO_QUEUE, OPERATION_OFFSET, RECORD, Flag, Kind, Records, Transport
 from furtrace.wire.opcodes import Opcode
 
 CONNECTION = 7
@@ -95,6 +95,33 @@ def operation_header(operation: bytes) -> bytes:
 def read_in(offset: int, size: int) -> bytes:
     """``header`` with a ``fuse_read_in``; a ``fuse_write_in`` begins alike."""
     return operation_header(struct.pack("<QQIIQII", 1, offset, size, 0, 0, 0, 0))
+
+
+def entry_out(node: int, *, generation: int = 0, mode: int = 0o100644, links: int = 2) -> bytes:
+    """``fuse_entry_out``; with two links, so that nothing follows from their number."""
+    return struct.pack("<QQ84xII20x", node, generation, mode, links)
+
+
+def found(unique: int, ns: int, opcode: int, directory: int, name: bytes, node: int, **members: Any) -> Records:
+    """The end of a request after which a name leads to an inode; ``reply``: its ``fuse_entry_out`` if another one."""
+    reply = members.pop("reply", entry_out(node))
+    known = {"node_id": directory, "header": operation_header(reply)} | one_name(name)
+    return ended(unique, ns, opcode, **(known | members))
+
+
+def removed(unique: int, ns: int, directory: int, name: bytes, **members: Any) -> Records:
+    """The end of UNLINK, or of another ``opcode`` that removes a name."""
+    return ended(unique, ns, **({"opcode": Opcode.UNLINK, "node_id": directory} | one_name(name) | members))
+
+
+def renamed(
+    unique: int, ns: int, old: tuple[int, bytes], new: tuple[int, bytes], flags: int | None = None, **members: Any
+) -> Records:
+    """The end of RENAME, or of RENAME2 if there are flags."""
+    header = bytes(ARGUMENT_OFFSET) + struct.pack("<QII", new[0], flags or 0, 0)
+    known = {"node_id": old[0], "header": header.ljust(OPERATION_OFFSET, b"\0")} | two_names(old[1], new[1])
+    opcode = Opcode.RENAME if flags is None else Opcode.RENAME2
+    return ended(unique, ns, opcode, **(known | members))
 
 
 def one_name(name: bytes) -> dict[str, Any]:

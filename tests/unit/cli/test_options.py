@@ -78,13 +78,14 @@ def _run(*arguments: str) -> tuple[int, str]:
 
 
 def test_no_options() -> None:
-    nothing = What(None, None, None, None, frozenset(), frozenset())
+    nothing = What(None, None, None, None, frozenset(), frozenset(), forgets=False)
     assert _run() == (0, f"{nothing!r}\n")
 
 
 def test_all_options() -> None:
-    taken = What(None, "/mnt", None, 4242, frozenset({15}), frozenset({0, 1}))
-    assert _run("--mount", "/mnt", "--client", "4242", "--op", "READ", "--queue", "0,1") == (0, f"{taken!r}\n")
+    taken = What(None, "/mnt", None, 4242, frozenset({15}), frozenset({0, 1}), forgets=True)
+    given_ = ("--mount", "/mnt", "--client", "4242", "--op", "READ", "--queue", "0,1", "--forgets")
+    assert _run(*given_) == (0, f"{taken!r}\n")
     assert "connection=39" in _run("--connection", "39")[1]
     assert " pid=1," in _run("--pid", "1")[1]
 

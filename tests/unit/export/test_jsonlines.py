@@ -2,6 +2,7 @@
 
 import json
 import os
+import struct
 from typing import Any
 
 import pytest
@@ -10,19 +11,58 @@ from hypothesis import strategies as st
 
 from furtrace.export.jsonlines import event_object, json_lines, request_object, summary_object
 from furtrace.model.conversation import Conversation
-from furtrace.model.requests import Requests, new_requests
+from furtrace.model.inodes import NO_INODE
+from furtrace.model.paths import Subject
+from furtrace.model.requests import new_requests
 from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
 from furtrace.wire.opcodes import Opcode
-from tests.unit.events import batch, committed, delivered, ended, event, one_name, queued, two_names, whole
+from tests.unit.events import (
+    batch,
+    committed,
+    delivered,
+    ended,
+    entry_out,
+    event,
+    found,
+    one_name,
+    operation_header,
+    queued,
+    read_in,
+    removed,
+    two_names,
+    whole,
+)
 
 DEV_END: dict[str, Any] = {"transport": Transport.DEV, "queue": NO_QUEUE}
 
 
 def _request(*parts: Records) -> dict[str, Any]:
-    model = Requests()
-    finished = model.feed(batch(*parts))
-    (row,) = finished if len(finished) else model.under_way
-    return request_object(row)
+    conversation = Conversation()
+    finished = conversation.feed(batch(*parts))
+    if len(finished):
+        (row,), (subject,) = finished, conversation.paths.subjects(finished)
+    else:
+        (row,), (subject,) = (
+            conversation.requests.under_way,
+            conversation.paths.present(conversation.requests.under_way),
+        )
+    return request_object(row, subject)
+
+
+_OF_PATHS = ("path", "path_sure", "path_deleted", "other_path")
+
+
+def _last(*parts: Records, lost: int = 0) -> dict[str, Any]:
+    """The last of several requests; ``lost``: before the last batch, which is the last part."""
+    conversation = Conversation()
+    conversation.feed(batch(*parts[:-1]))
+    finished = conversation.feed(parts[-1], lost)
+    return request_object(finished[-1], conversation.paths.subjects(finished)[-1])
+
+
+def _paths(*parts: Records, lost: int = 0) -> tuple[Any, ...]:
+    found_ = _last(*parts, lost=lost)
+    return tuple(found_[name] for name in _OF_PATHS)
 
 
 def _through_json(item: dict[str, Any]) -> dict[str, Any]:
@@ -34,16 +74,15 @@ def _through_json(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_a_request_of_which_all_is_known() -> None:
-    rows = Requests().feed(
-        batch(
-            *whole(8, 1000, Opcode.READ),
-            queued(10, 1200, Opcode.READ, **one_name(b"n")),
-            delivered(10, 1210, Opcode.READ, commit_id=11),
-            committed(10, 1220, Opcode.READ, 4096, commit_id=11),
-            ended(10, 1230, Opcode.READ),
-        )
+    found_ = _last(
+        found(6, 900, Opcode.LOOKUP, 1, b"f", 5),
+        *whole(8, 1000, Opcode.READ),
+        queued(10, 1200, Opcode.READ, **one_name(b"n"), header=read_in(65536, 8192)),
+        delivered(10, 1210, Opcode.READ, commit_id=11),
+        committed(10, 1220, Opcode.READ, 4096, commit_id=11),
+        ended(10, 1230, Opcode.READ),
     )
-    assert request_object(rows[1]) == {
+    assert found_ == {
         "type": "request",
         "unique": 10,
         "op": "READ",
@@ -55,6 +94,20 @@ def test_a_request_of_which_all_is_known() -> None:
         "entry": 0,
         "commit_id": 11,
         "node_id": 5,
+        "path": "/f",
+        "path_sure": True,
+        "path_deleted": False,
+        "other_path": None,
+        "arguments": {
+            "fh": 1,
+            "offset": 65536,
+            "size": 8192,
+            "read_flags": 0,
+            "lock_owner": 0,
+            "flags": 0,
+            "padding": 0,
+        },
+        "answer": None,
         "names": ["n"],
         "names_cut": False,
         "background": False,
@@ -78,11 +131,13 @@ def test_a_request_of_which_all_is_known() -> None:
 def test_a_request_of_which_nothing_is_known() -> None:
     (row,) = new_requests(1)
     known = {"type": "request", "unique": 0, "op": "OP_0", "opcode": 0, "connection": 0, "node_id": 0, "names": []}
-    known |= dict.fromkeys(("names_cut", "background", "uncertain"), False)
-    found = request_object(row)
-    assert {name: value for name, value in found.items() if value is not None} == known
-    unknown = {name for name, value in found.items() if value is None}
+    known |= dict.fromkeys(("names_cut", "background", "uncertain", "path_deleted"), False)
+    known["path_sure"] = True
+    found_ = request_object(row, Subject(NO_INODE))
+    assert {name: value for name, value in found_.items() if value is not None} == known
+    unknown = {name for name, value in found_.items() if value is None}
     assert unknown == {
+        *("path", "other_path", "arguments", "answer"),
         *("error", "transport", "queue", "entry", "commit_id", "reply_size", "moved"),
         *(f"{who}_{what}" for who in ("client", "server") for what in ("pid", "tid", "comm")),
         *(f"{when}_ns" for when in ("queued", "assigned", "delivered", "committed", "ended")),
@@ -90,13 +145,13 @@ def test_a_request_of_which_nothing_is_known() -> None:
 
 
 def test_zeroes_that_are_known() -> None:
-    found = _request(
+    found_ = _request(
         queued(10, 1, Opcode.READ),
         delivered(10, 2, Opcode.READ, queue=0),
         committed(10, 3, Opcode.READ, 0, queue=0),
         ended(10, 4, Opcode.READ, queue=0),
     )
-    assert [found[name] for name in ("queue", "entry", "reply_size", "moved", "error")] == [0] * 5
+    assert [found_[name] for name in ("queue", "entry", "reply_size", "moved", "error")] == [0] * 5
 
 
 def test_under_way_there_is_no_error_yet() -> None:
@@ -106,16 +161,14 @@ def test_under_way_there_is_no_error_yet() -> None:
 
 
 def test_by_dev() -> None:
-    found = _request(queued(10, 1, Opcode.READ), ended(10, 2, Opcode.READ, length=20, **DEV_END))
-    assert (found["transport"], found["queue"], found["moved"]) == ("dev", None, 4)
+    found_ = _request(queued(10, 1, Opcode.READ), ended(10, 2, Opcode.READ, length=20, **DEV_END))
+    assert (found_["transport"], found_["queue"], found_["moved"]) == ("dev", None, 4)
 
 
 def test_marks() -> None:
     found = _request(queued(10, 1, flags=Flag.BACKGROUND | Flag.NAME_CUT), ended(10, 2))
     assert (found["background"], found["names_cut"]) == (True, True)
-    model = Requests()
-    model.feed(queued(10, 1))
-    assert request_object(model.feed(ended(10, 2), lost=1)[0])["uncertain"] is True
+    assert _last(queued(10, 1), ended(10, 2), lost=1)["uncertain"] is True
 
 
 _NAME = st.binary(min_size=1, max_size=90).map(lambda name: name.replace(b"\0", b"x"))
@@ -144,6 +197,97 @@ def test_numbers_come_back_exactly() -> None:
     most = (1 << 64) - 1
     item = _through_json(_request(queued(10, most, node_id=most)))
     assert (item["queued_ns"], item["node_id"]) == (most, most)
+
+
+# ---- paths ----
+
+_FILE = found(2, 1, Opcode.CREATE, 1, b"f", 5)
+
+
+def test_paths() -> None:
+    assert _paths(_FILE, ended(10, 5)) == ("/f", True, False, None)
+    assert _paths(ended(10, 5)) == (None, True, False, None)
+    assert _paths(ended(10, 5, node_id=1)) == ("/", True, False, None)
+    assert _paths(_FILE, ended(10, 5), lost=1) == ("/f", False, False, None)
+    assert _paths(_FILE, removed(4, 2, 1, b"f"), ended(10, 5)) == ("/f", True, True, None)
+
+
+def test_two_paths() -> None:
+    def asked(opcode: int, names: dict[str, Any], node: int, other: int) -> tuple[Records, Records]:
+        begun = queued(10, 3, opcode, node_id=node, header=operation_header(struct.pack("<QQ", other, 0)), **names)
+        return begun, ended(10, 5, opcode, node_id=node)
+
+    directory = found(4, 1, Opcode.MKDIR, 1, b"d", 6)
+    rename = asked(Opcode.RENAME2, two_names(b"a", b"b"), 1, 6)
+    assert _paths(directory, *rename) == ("/a", True, False, "/d/b")
+    assert _paths(_FILE, directory, *asked(Opcode.LINK, one_name(b"n"), 6, 5)) == ("/d/n", True, False, "/f")
+    assert _paths(_FILE, *asked(Opcode.RENAME, two_names(b"a", b"b"), 1, 77)) == ("/a", True, False, None)
+    copy = operation_header(struct.pack("<QQQQQQQ", 1, 0, 6, 2, 0, 9, 0))
+    begun = queued(10, 3, Opcode.COPY_FILE_RANGE, header=copy)
+    assert _paths(_FILE, directory, begun, ended(10, 5, Opcode.COPY_FILE_RANGE)) == ("/f", True, False, "/d")
+
+
+def test_a_path_that_is_not_known_to_its_end_is_null() -> None:
+    def path(name: bytes, flags: int) -> Any:
+        begun = queued(10, 3, Opcode.LOOKUP, extra=name, flags=flags, node_id=1)
+        return _paths(begun, ended(10, 5, Opcode.LOOKUP, node_id=1))[0]
+
+    assert path(b"n" * 192, Flag.NAME_CUT) is None
+    assert path(b"n" * 191 + b"\0", 0) == "/" + "n" * 191
+    assert _paths(ended(10, 5, Opcode.LOOKUP, node_id=1))[0] is None
+
+
+@given(_NAME.filter(lambda name: b"/" not in name and name not in (b".", b"..")))
+def test_paths_come_back_byte_for_byte(name: bytes) -> None:
+    item = _through_json(_last(found(2, 1, Opcode.CREATE, 1, name, 5), ended(10, 5)))
+    assert os.fsencode(item["path"]) == b"/" + name
+
+
+# ---- arguments and answers ----
+
+
+def test_arguments_by_the_kernels_names() -> None:
+    asked = struct.pack("<IIII", 0o100644, 0, 0o22, 0)
+    found_ = _request(queued(10, 1, Opcode.MKNOD, header=operation_header(asked)))
+    assert found_["arguments"] == {"mode": 0o100644, "rdev": 0, "umask": 0o22, "padding": 0}
+    lock = struct.pack("<QQQQIIII", 7, 8, 0, 99, 1, 42, 1, 0)
+    found_ = _request(queued(10, 1, Opcode.SETLK, header=operation_header(lock)))
+    assert found_["arguments"] == {
+        "fh": 7,
+        "owner": 8,
+        "lk": {"start": 0, "end": 99, "type": 1, "pid": 42},
+        "lk_flags": 1,
+        "padding": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("opcode", "operation"),
+    [(Opcode.READ, bytes(39)), (Opcode.LOOKUP, bytes(40)), (Opcode.STATFS, b""), (99, bytes(40)), (Opcode.MKDIR, b"")],
+)
+def test_arguments_that_there_are_none_of(opcode: int, operation: bytes) -> None:
+    assert _request(queued(10, 1, opcode, header=operation_header(operation)))["arguments"] is None
+
+
+def test_a_structure_that_was_shorter_once() -> None:
+    found_ = _request(queued(10, 1, Opcode.SETXATTR, header=operation_header(struct.pack("<II", 3, 1))))
+    assert found_["arguments"] == {"size": 3, "flags": 1}
+    longer = operation_header(struct.pack("<IIII", 3, 1, 1, 0))
+    found_ = _request(queued(10, 1, Opcode.SETXATTR, header=longer))
+    assert found_["arguments"] == {"size": 3, "flags": 1, "setxattr_flags": 1, "padding": 0}
+
+
+def test_an_answer_is_as_much_as_is_kept_of_it() -> None:
+    reply = operation_header(entry_out(9, generation=3))
+    assert _request(ended(10, 5, Opcode.LOOKUP, header=reply))["answer"] == {"nodeid": 9, "generation": 3}
+    opened = operation_header(struct.pack("<QIi", 4, 2, 0))
+    assert _request(ended(10, 5, Opcode.OPEN, header=opened))["answer"] == {"fh": 4, "open_flags": 2, "backing_id": 0}
+    assert _request(ended(10, 5, Opcode.OPEN, header=opened[:-4]))["answer"] == {"fh": 4, "open_flags": 2}
+
+
+@pytest.mark.parametrize(("opcode", "error"), [(Opcode.LOOKUP, -2), (Opcode.UNLINK, 0), (99, 0)])
+def test_answers_that_there_are_none_of(opcode: int, error: int) -> None:
+    assert _request(ended(10, 5, opcode, error))["answer"] is None
 
 
 # ---- events ----
@@ -175,11 +319,11 @@ def test_an_event_of_which_all_is_known() -> None:
 
 
 def test_an_event_of_which_little_is_known() -> None:
-    found = event_object(event(Kind.LOST, 1000)[0])
-    assert {name for name, value in found.items() if value is None} == {
+    found_ = event_object(event(Kind.LOST, 1000)[0])
+    assert {name for name, value in found_.items() if value is None} == {
         *("transport", "queue", "unique", "commit_id", "opcode", "op", "command", "error", "header", "extra"),
     }
-    assert (found["event"], found["cqe_overflow"], found["comm"]) == ("LOST", False, "")
+    assert (found_["event"], found_["cqe_overflow"], found_["comm"]) == ("LOST", False, "")
 
 
 @pytest.mark.parametrize(("flags", "error"), [(0, None), (Flag.HAS_ERROR, 0)])
@@ -212,6 +356,8 @@ def test_summary() -> None:
             *(event(Kind.REFUSED, 600, error=-22),) * 4,
             *(event(Kind.STOPPED, 700, error=-107),) * 5,
             *(event(Kind.LOST, 800, flags=Flag.CQE_OVERFLOW),) * 6,
+            event(Kind.NAMED, 900, unique=20, opcode=Opcode.LOOKUP, error=-2),
+            event(Kind.ENTRIES, 901, unique=22, opcode=Opcode.READDIRPLUS),
         ),
         lost=7,
     )

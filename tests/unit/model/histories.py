@@ -14,7 +14,9 @@ _CONNECTIONS = (7, 9)
 _OPCODES = (
     *(Opcode.LOOKUP, Opcode.READ, Opcode.WRITE, Opcode.READDIR),
     *(Opcode.COPY_FILE_RANGE, Opcode.COPY_FILE_RANGE_64, Opcode.GETATTR),
+    *(Opcode.FORGET, Opcode.INTERRUPT, Opcode.BATCH_FORGET),
 )
+_UNANSWERED = _OPCODES[-3:]
 _ERRORS = (0, 0, 0, -2, -4, -103)
 # Entries of both connections have the same addresses: another connection's memory is used anew.
 _ENTRIES = ((0, 0xE0), (0, 0xD0), (1, 0xF0), (1, 0xC0))
@@ -47,7 +49,11 @@ class _Making:
         self._last[connection] += 2
         flags = Flag.BACKGROUND if number % 11 == 0 else Flag.HAS_BUFFER if number % 7 == 0 else Flag(0)
         transport = Transport.DEV if number % 5 == 0 else Transport.URING
-        opcode, entry = _OPCODES[number // 2 % 7], _ENTRIES[number // 3 % 4]
+        opcode, entry = _OPCODES[number // 2 % len(_OPCODES)], _ENTRIES[number // 3 % 4]
+        if opcode in _UNANSWERED:
+            unanswered = _Request(connection, self._last[connection], opcode, Transport.DEV, 0, entry, [Kind.DELIVERED])
+            self._live.append(unanswered)
+            return
         self._live.append(_Request(connection, self._last[connection], opcode, transport, int(flags), entry))
 
     def go_on(self, number: int, *, seen: bool) -> None:

@@ -14,6 +14,7 @@ _UNKNOWN = {"queue": NO_QUEUE, "expected_queue": NO_QUEUE, "entry_index": -1, "r
 _GIVEN_UP = (-4, -103, -107)
 _READS = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)
 _WRITES = (Opcode.WRITE, Opcode.COPY_FILE_RANGE)
+_NO_REPLY = (Opcode.FORGET, Opcode.INTERRUPT, Opcode.BATCH_FORGET)
 
 
 def row_of(request: np.void) -> Row:
@@ -107,6 +108,9 @@ class Reference:
         row["client_tid"] = row["client_tid"] or event["client_tid"]
         if not row["queued_ns"] and event["flags"] & Flag.HEADER_FROM_SERVER:
             row["operation"], row["operation_size"] = event["header"][128:256], 128
+        if event["opcode"] in _NO_REPLY:
+            row["ended_ns"] = event["ns"]
+            row["operation"], row["operation_size"] = event["header"][128:256], max(0, event["header_size"] - 128)
 
     def _committed(self, row: Row, event: Row) -> None:
         row["committed_ns"], row["transport"] = event["ns"], event["transport"]
@@ -124,13 +128,7 @@ class Reference:
             self._server(row, event)
             if not event["error"] and event["length"] >= 16:
                 row["reply_size"] = event["length"] - 16
-        if not event["error"]:
-            if event["opcode"] in _READS:
-                row["moved"] = row["reply_size"]
-            if event["opcode"] in _WRITES and event["header_size"] >= 132:
-                (row["moved"],) = struct.unpack_from("<I", event["header"], 128)
-            if event["opcode"] == Opcode.COPY_FILE_RANGE_64 and event["header_size"] >= 136:
-                (row["moved"],) = struct.unpack_from("<q", event["header"], 128)
+        self._answered(row, event)
         if row["entry"]:
             place = row["connection"], row["entry"]
             free, certain = self._free.get(place, 0), not row["flags"] & Flag.BACKGROUND and not row["pooled"]
@@ -138,3 +136,15 @@ class Reference:
             if free and row["queued_ns"] and certain and assigned <= row["delivered_ns"]:
                 row["assigned_ns"] = assigned
             self._free[place] = event["ns"]
+
+    def _answered(self, row: Row, event: Row) -> None:
+        if event["header_size"] > 128:
+            size = min(event["header_size"] - 128, 16)
+            row["answer"], row["answer_size"] = event["header"][128:144], size
+        if not event["error"]:
+            if event["opcode"] in _READS:
+                row["moved"] = row["reply_size"]
+            if event["opcode"] in _WRITES and event["header_size"] >= 132:
+                (row["moved"],) = struct.unpack_from("<I", event["header"], 128)
+            if event["opcode"] == Opcode.COPY_FILE_RANGE_64 and event["header_size"] >= 136:
+                (row["moved"],) = struct.unpack_from("<q", event["header"], 128)

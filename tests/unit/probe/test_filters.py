@@ -40,6 +40,10 @@ def test_limits() -> None:
     ]
 
 
+def test_forgets_are_no_limit() -> None:
+    assert Filters(forgets=True).defines() == Filters().defines()
+
+
 def test_each_limit_alone() -> None:
     for client, opcodes, queues in itertools.product(
         (None, 7), (frozenset[int](), frozenset({3})), (frozenset[int](), frozenset({0}))

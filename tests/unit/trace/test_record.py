@@ -6,6 +6,7 @@ import subprocess
 from enum import IntEnum, IntFlag
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +21,7 @@ _TYPES = """
 #include <stdio.h>
 typedef uint8_t u8; typedef uint16_t u16; typedef uint32_t u32; typedef uint64_t u64; typedef int32_t s32;
 """
-_MACROS = ("FT_HEADER_SIZE", "FT_COMMAND_SIZE", "FT_EXTRA_SIZE", "FT_NO_QUEUE")
+_MACROS = ("FT_HEADER_SIZE", "FT_COMMAND_SIZE", "FT_EXTRA_SIZE", "FT_NO_QUEUE", "FT_ARGUMENT", "FT_PART_SIZE")
 
 
 def _body(opening: str) -> str:
@@ -95,8 +96,9 @@ def test_enums(c: dict[str, tuple[int, ...]], enum: str, ours: type[IntEnum] | t
 
 
 def test_constants(c: dict[str, tuple[int, ...]]) -> None:
-    ours = (record.HEADER_SIZE, record.COMMAND_SIZE, record.EXTRA_SIZE, record.NO_QUEUE)
-    assert tuple(c[name][0] for name in _MACROS) == ours
+    ours = [record.HEADER_SIZE, record.COMMAND_SIZE, record.EXTRA_SIZE, record.NO_QUEUE]
+    ours += [record.ARGUMENT_OFFSET, record.PART_SIZE]
+    assert [c[name][0] for name in _MACROS] == ours
     assert RECORD["header"].itemsize == record.HEADER_SIZE
     assert RECORD["extra"].itemsize == record.EXTRA_SIZE
 
@@ -106,6 +108,17 @@ def test_no_records_is_an_empty_batch() -> None:
     assert record.no_records().dtype == RECORD
 
 
+def test_hints_are_no_events() -> None:
+    batch = np.zeros(len(Kind), RECORD)
+    batch["kind"] = list(Kind)
+    left = record.events_only(batch)
+    assert [Kind(kind).name for kind in left["kind"]] == [kind.name for kind in Kind if kind.name not in _HINTS]
+    assert record.events_only(left) is left
+    assert set(record.HINTS).isdisjoint(record.EVENTS)
+    assert {*record.HINTS, *record.EVENTS} == set(Kind)
+
+
+_HINTS = ("NAMED", "ENTRIES")
 _NAME = st.binary(max_size=95).map(lambda name: name.replace(b"\0", b"x"))
 
 

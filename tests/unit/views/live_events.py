@@ -76,6 +76,12 @@ def whole(unique: int, ns: int, opcode: int = Opcode.READ, error: int = 0, serve
     )
 
 
+def made(node: int, name: bytes, ns: int = NOW - 9 * SECOND) -> Records:
+    """A directory is made in the root."""
+    reply = bytes(128) + node.to_bytes(8, "little").ljust(128, b"\0")
+    return ended(2, ns, Opcode.MKDIR, node_id=1, extra=name + b"\0", header=reply, header_size=len(reply))
+
+
 def batch(*parts: Records) -> Records:
     """One batch of them all."""
     return np.concatenate(parts)

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furtrace.model.requests import Requests
+from furtrace.model.conversation import Conversation
+from furtrace.model.paths import Paths
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import EXTRA_SIZE, NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.trace.record import EVENTS, EXTRA_SIZE, HINTS, NO_QUEUE, Flag, Kind, Records, Transport
 from furtrace.views.lines import EventLines, RequestLines, place
 from furtrace.views.units import Clock
 from furtrace.wire.opcodes import Opcode
@@ -20,10 +21,13 @@ from tests.unit.events import (
     delivered,
     ended,
     event,
+    found,
     one_name,
     operation_header,
     queued,
     read_in,
+    removed,
+    renamed,
     two_names,
     whole,
 )
@@ -36,8 +40,10 @@ DEV_END: dict[str, Any] = {"transport": Transport.DEV, "queue": NO_QUEUE}
 pytestmark = pytest.mark.usefixtures("_utc")
 
 
-def _lines(*parts: Records) -> list[str]:
-    return list(RequestLines(INFO).ended(Requests().feed(batch(*parts))))
+def _lines(*parts: Records, ascii_only: bool = False) -> list[str]:
+    conversation = Conversation()
+    finished = conversation.feed(batch(*parts))
+    return list(RequestLines(INFO, conversation.paths, ascii_only=ascii_only).ended(finished))
 
 
 def _line(*parts: Records) -> str:
@@ -46,17 +52,18 @@ def _line(*parts: Records) -> str:
 
 
 def _unfinished(now_ns: int, *parts: Records, lost: int = 0) -> list[str]:
-    model = Requests()
-    model.feed(batch(*parts), lost)
-    return list(RequestLines(INFO).unfinished(model.under_way, now_ns))
+    conversation = Conversation()
+    conversation.feed(batch(*parts), lost)
+    return list(RequestLines(INFO, conversation.paths).unfinished(conversation.requests.under_way, now_ns))
 
 
-def _arguments(line: str) -> str:
-    return line.partition("(")[2].rpartition(") = ")[0]
+def _asked(line: str) -> str:
+    """What stands between the operation and the arrow: path and arguments."""
+    return line.rpartition(" → ")[0].split(" ", 4)[4]
 
 
 def _result(line: str) -> str:
-    return line.rpartition(") = ")[2].partition(" <")[0]
+    return line.rpartition(" → ")[2].partition(" <")[0]
 
 
 # ---- requests ----
@@ -70,7 +77,8 @@ def test_a_read() -> None:
             committed(10, 123_499_500, Opcode.READ, 4096),
             ended(10, 123_501_100, Opcode.READ),
         )
-        == "22:13:20.123456 7:3.0 client[40] READ(5, 4096@65536) = 4096 <45.1us: wait 3.8, server 39.7, commit 1.6>"
+        == "22:13:20.123456 7:3.0 client[40] READ #5 off=65536 len=4096 → 4096 "
+        "<45.1us: wait 3.8, server 39.7, commit 1.6>"
     )
 
 
@@ -82,12 +90,16 @@ def test_a_write() -> None:
         committed(10, 3000, Opcode.WRITE, 8),
         ended(10, 4000, Opcode.WRITE, header=reply),
     )
-    assert line == "22:13:20.000001 7:3.0 client[40] WRITE(5, 512@0) = 512 <3.0us: wait 1.0, server 1.0, commit 1.0>"
+    assert (
+        line
+        == "22:13:20.000001 7:3.0 client[40] WRITE #5 off=0 len=512 → 512 <3.0us: wait 1.0, server 1.0, commit 1.0>"
+    )
 
 
 def test_lines_keep_to_their_requests() -> None:
     """One batch with every kind of argument and result: none slips to a neighbour."""
     lines = _lines(
+        found(8, 900, Opcode.MKDIR, 1, b"d", 7, client_tid=0),
         *whole(10, 1_000, Opcode.LOOKUP, error=-2)[1:],
         queued(12, 2_000, Opcode.READ, header=read_in(8, 16), node_id=6),
         queued(14, 3_000, Opcode.CREATE, node_id=7, **one_name(b"n")),
@@ -95,24 +107,25 @@ def test_lines_keep_to_their_requests() -> None:
         committed(12, 5_000, Opcode.READ, 9, entry=0xE1, node_id=6),
         ended(12, 6_000, Opcode.READ, node_id=6),
         ended(14, 7_000, Opcode.CREATE, -13, node_id=7),
-        ended(16, 8_000, Opcode.GETATTR, node_id=8),
+        ended(16, 8_000, Opcode.GETATTR, node_id=1),
     )
     assert lines == [
-        "22:13:20.000001 7:3.0 ?[41] LOOKUP(5) = -ENOENT <?: wait ?, server 0.1, commit 0.0>",
-        "22:13:20.000002 7:3.1 client[40] READ(6, 16@8) = 9 <4.0us: wait ?, server ?, commit 1.0>",
-        '22:13:20.000003 7:3 client[40] CREATE(7, "n") = -EACCES <4.0us>',
-        "22:13:20.000004 7:3 other[50] GETATTR(8) = 0 <4.0us>",
+        "22:13:20.000000 7:3 ?[?] MKDIR /? → #7 <?>",
+        "22:13:20.000001 7:3.0 ?[41] LOOKUP #5/? → -ENOENT <?: wait ?, server 0.1, commit 0.0>",
+        "22:13:20.000002 7:3.1 client[40] READ #6 off=8 len=16 → 9 <4.0us: wait ?, server ?, commit 1.0>",
+        "22:13:20.000003 7:3 client[40] CREATE /d/n → -EACCES <4.0us>",
+        "22:13:20.000004 7:3 other[50] GETATTR / → 0 <4.0us>",
     ]
 
 
 def test_by_dev() -> None:
     line = _line(queued(10, 1000, Opcode.READ), ended(10, 3000, Opcode.READ, length=116, **DEV_END))
-    assert line == "22:13:20.000001 7:dev client[40] READ(5) = 100 <2.0us>"
+    assert line == "22:13:20.000001 7:dev client[40] READ #5 → 100 <2.0us>"
 
 
 def test_nothing_is_known_but_the_end() -> None:
     line = _line(ended(10, 5000, Opcode.READ, queue=NO_QUEUE, client_tid=0))
-    assert line == "22:13:20.000005 7:? ?[?] READ(5) = ? <?>"
+    assert line == "22:13:20.000005 7:? ?[?] READ #5 → ? <?>"
 
 
 def test_the_thread_where_the_process_is_not_known() -> None:
@@ -130,7 +143,7 @@ def test_bytes_that_are_not_known_are_not_0(opcode: Opcode) -> None:
 def test_no_bytes_are_0() -> None:
     parts = queued(10, 1, Opcode.READ), committed(10, 2, Opcode.READ, 0), ended(10, 3, Opcode.READ)
     assert _result(_line(*parts)) == "0"
-    assert _result(_line(queued(10, 1, Opcode.OPEN), ended(10, 2, Opcode.OPEN))) == "0"
+    assert _result(_line(queued(10, 1, Opcode.FLUSH), ended(10, 2, Opcode.FLUSH))) == "0"
 
 
 @pytest.mark.parametrize(
@@ -141,26 +154,98 @@ def test_errors_by_name(error: int, name: str) -> None:
 
 
 def test_operations_that_are_not_known() -> None:
-    assert " OP_99(5) = 0 <" in _line(queued(10, 1, 99), ended(10, 2, 99))
+    assert " OP_99 #5 → 0 <" in _line(queued(10, 1, 99), ended(10, 2, 99))
 
 
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
-        (b"a b", '"a b"'),
-        (b"\x1b]0;title\x07", r'"\x1b]0;title\x07"'),
-        (b"two\nlines", r'"two\nlines"'),
-        (b'say "x" <y> = 0', r'"say \"x\" <y> = 0"'),
-        (b"[red]", '"[red]"'),
-        (b"%s%d{}", '"%s%d{}"'),
-        (b"\xff\xfe", r'"\xff\xfe"'),
-        ("ü".encode(), '"ü"'),
+        (b"a b", '"/d/a b"'),
+        (b"\x1b]0;title\x07", r"/d/\x1b]0;title\x07"),
+        (b"two\nlines", r"/d/two\nlines"),
+        (b"back\\slash", r"/d/back\\slash"),
+        (b'say "x" <y> = 0', r'"/d/say \"x\" <y> = 0"'),
+        (b"sure?", '"/d/sure?"'),
+        (b"?", '"/d/?"'),
+        (b"f (deleted)", '"/d/f (deleted)"'),
+        (b"\xe2\x86\x92", "/d/→"),
+        (b"[red]", "/d/[red]"),
+        (b"%s%d{}", "/d/%s%d{}"),
+        (b"\xff\xfe", r"/d/\xff\xfe"),
+        ("ü".encode(), "/d/ü"),
     ],
 )
 def test_names_are_escaped(name: bytes, shown: str) -> None:
-    asked = queued(10, 1, Opcode.LOOKUP, **one_name(name))
-    assert _arguments(_line(asked, ended(10, 2, Opcode.LOOKUP))) == f"5, {shown}"
-    assert f"LOOKUP(5, {shown})" in _events(asked)[0]
+    directory = found(2, 1, Opcode.MKDIR, 1, b"d", 5)
+    asked = queued(10, 2, Opcode.LOOKUP, **one_name(name))
+    assert _asked(_lines(directory, asked, ended(10, 3, Opcode.LOOKUP))[1]) == shown
+    assert f" LOOKUP {shown} client[41]" in _events(batch(directory, asked))[1]
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [(b"user.a", '"user.a"'), (b'"', r'"\""'), (b"\x1b[2J", r'"\x1b[2J"'), (b"\xff", r'"\xff"')]
+)
+def test_attributes_names_stand_behind_the_path(name: bytes, shown: str) -> None:
+    size = operation_header(struct.pack("<II", 64, 0))
+    for opcode in (Opcode.GETXATTR, Opcode.SETXATTR):
+        asked = queued(10, 1, opcode, **one_name(name), header=size)
+        assert _asked(_line(asked, ended(10, 2, opcode))) == f"#5 {shown} size=64"
+        assert f" {opcode.name} #5 {shown} size=64 client[41]" in _events(asked)[0]
+    asked = queued(10, 1, Opcode.REMOVEXATTR, **one_name(name))
+    assert _asked(_line(asked, ended(10, 2, Opcode.REMOVEXATTR))) == f"#5 {shown}"
+    assert _unfinished(5, asked)[0].split(" ", 3)[3].startswith(f"REMOVEXATTR #5 {shown} <unfinished")
+
+
+def test_a_target_stands_behind_the_path() -> None:
+    asked = queued(10, 1, Opcode.SYMLINK, **two_names(b"link", b"../to here"))
+    assert _asked(_line(asked, ended(10, 2, Opcode.SYMLINK))) == '#5/link "../to here"'
+    assert ' SYMLINK #5/link "../to here" client[41]' in _events(asked)[0]
+
+
+def test_without_unicode() -> None:
+    (line,) = _lines(queued(10, 1, Opcode.STATFS), ended(10, 2, Opcode.STATFS), ascii_only=True)
+    assert line == "22:13:20.000000 7:3 client[40] STATFS #5 -> 0 <0.0us>"
+
+
+def test_paths_hold_at_the_end_of_their_request() -> None:
+    """One inode through one batch: unknown, found, moved, removed, and its number given to another."""
+    lines = _lines(
+        ended(4, 10),
+        found(6, 11, Opcode.LOOKUP, 1, b"f", 5),
+        ended(8, 12),
+        renamed(10, 13, (1, b"f"), (1, b"g")),
+        ended(12, 14),
+        removed(14, 15, 1, b"g"),
+        ended(16, 16),
+        event(Kind.NAMED, 17, opcode=Opcode.FORGET, node_id=5, header=operation_header((1).to_bytes(8, "little"))),
+        ended(18, 18),
+        found(20, 19, Opcode.CREATE, 1, b"new", 5),
+        ended(22, 20),
+    )
+    assert [_asked(line) for line in lines if " GETATTR " in line] == [
+        "#5",
+        "/f",
+        "/g",
+        "/g (deleted)",
+        "#5",
+        "/new",
+    ]
+
+
+def test_what_was_learnt_before_a_loss_is_not_sure() -> None:
+    conversation = Conversation()
+    conversation.feed(found(6, 1, Opcode.LOOKUP, 1, b"a b", 5))
+    lines = RequestLines(INFO, conversation.paths)
+    assert [_asked(line) for line in lines.ended(conversation.feed(ended(8, 2), lost=1))] == ['"/a b"?']
+    assert [_asked(line) for line in lines.ended(conversation.feed(ended(8, 3)))] == ['"/a b"?']
+    conversation.feed(found(6, 4, Opcode.LOOKUP, 1, b"a b", 5))
+    assert [_asked(line) for line in lines.ended(conversation.feed(ended(8, 5)))] == ['"/a b"']
+
+
+def test_requests_without_an_inode() -> None:
+    interrupt = operation_header((7).to_bytes(8, "little"))
+    line = _line(delivered(11, 1, Opcode.INTERRUPT, node_id=0, header=interrupt, transport=Transport.DEV, entry=0))
+    assert line == "22:13:20.000000 7:dev ?[41] INTERRUPT - unique=7 → no reply <?>"
 
 
 @pytest.mark.parametrize(
@@ -174,35 +259,45 @@ def test_task_names_are_escaped(comm: bytes, shown: str) -> None:
 
 
 def test_two_names() -> None:
-    asked = queued(10, 1, Opcode.RENAME2, **two_names(b"old", b"new"))
-    assert _arguments(_line(asked, ended(10, 2, Opcode.RENAME2))) == '5, "old", "new"'
-    assert 'RENAME2(5, "old", "new")' in _events(asked)[0]
+    to_root = operation_header(struct.pack("<QII", 1, 1, 0))
+    asked = queued(10, 1, Opcode.RENAME2, **two_names(b"old", b"a new"), header=to_root)
+    shown = '#5/old to="/a new" flags=NOREPLACE'
+    assert _asked(_line(asked, ended(10, 2, Opcode.RENAME2))) == shown
+    assert f" RENAME2 {shown} client" in _events(asked)[0]
+    asked = queued(10, 1, Opcode.LINK, **one_name(b"new"), header=operation_header((9).to_bytes(8, "little")))
+    assert _asked(_line(asked, ended(10, 2, Opcode.LINK))) == "#5/new from=#9"
+    assert " LINK #5/new from=#9 client" in _events(asked)[0]
+    asked = queued(10, 1, Opcode.RENAME, **two_names(b"old", b"new"))
+    assert _asked(_line(asked, ended(10, 2, Opcode.RENAME))) == "#5/old to=?"
 
 
 def test_cut_names() -> None:
     cut = {"flags": Flag.NAME_CUT | Flag.CURRENT_IS_CLIENT}
     asked = queued(10, 1, Opcode.LOOKUP, extra=b"n" * EXTRA_SIZE, **cut)
-    shown = f'5, "{"n" * EXTRA_SIZE}"...'
-    assert _arguments(_line(asked, ended(10, 2, Opcode.LOOKUP))) == shown
-    assert f"LOOKUP({shown})" in _events(asked)[0]
+    shown = f"#5/{'n' * EXTRA_SIZE}..."
+    assert _asked(_line(asked, ended(10, 2, Opcode.LOOKUP))) == shown
+    assert f" LOOKUP {shown} client" in _events(asked)[0]
 
 
 def test_of_two_names_the_cut_one_shows_it() -> None:
     both = {"extra": b"old\0".ljust(96, b"\0") + b"n" * 96, "second": 96}
     asked = queued(10, 1, Opcode.SYMLINK, flags=Flag.NAME_CUT, **both)
-    shown = f'5, "old", "{"n" * 96}"...'
-    assert _arguments(_line(asked, ended(10, 2, Opcode.SYMLINK))) == shown
-    assert f"SYMLINK({shown})" in _events(asked)[0]
+    shown = f'#5/old "{"n" * 96}"...'
+    assert _asked(_line(asked, ended(10, 2, Opcode.SYMLINK))) == shown
+    assert f" SYMLINK {shown} client" in _events(asked)[0]
+    header = operation_header((1).to_bytes(8, "little"))
+    asked = queued(10, 1, Opcode.RENAME, flags=Flag.NAME_CUT, header=header, **both)
+    assert _asked(_line(asked, ended(10, 2, Opcode.RENAME))) == f"#5/old to=/{'n' * 96}..."
 
 
 def test_an_operation_header_that_is_too_short_for_its_arguments() -> None:
-    short = operation_header(bytes(19))
-    assert _arguments(_line(queued(10, 1, Opcode.READ, header=short), ended(10, 2, Opcode.READ))) == "5"
+    short = operation_header(bytes(39))
+    assert _asked(_line(queued(10, 1, Opcode.READ, header=short), ended(10, 2, Opcode.READ))) == "#5"
 
 
 def test_large_offsets() -> None:
     asked = queued(10, 1, Opcode.READ, header=read_in((1 << 64) - 1, (1 << 32) - 1))
-    assert _arguments(_line(asked, ended(10, 2, Opcode.READ))) == f"5, {(1 << 32) - 1}@{(1 << 64) - 1}"
+    assert _asked(_line(asked, ended(10, 2, Opcode.READ))) == f"#5 off={(1 << 64) - 1} len={(1 << 32) - 1}"
 
 
 def test_no_requests_no_lines() -> None:
@@ -214,19 +309,20 @@ def test_unfinished() -> None:
     lines = _unfinished(
         5_000_000,
         queued(10, 1_000, Opcode.LOOKUP, **one_name(b"x")),
-        *whole(12, 2_000, Opcode.READ)[:2],
+        queued(12, 2_000, Opcode.READ, header=read_in(1, 2)),
+        delivered(12, 2_010, Opcode.READ),
         *whole(14, 3_000, Opcode.WRITE)[:3],
     )
     assert lines == [
-        '22:13:20.000001 7:? client[40] LOOKUP(5, "x") <unfinished: queued, 4999.0us>',
-        "22:13:20.000002 7:3.0 client[40] READ(5) <unfinished: in the server, 4998.0us>",
-        "22:13:20.000003 7:3.0 client[40] WRITE(5) <unfinished: in the kernel, committed, 4997.0us>",
+        "22:13:20.000001 7:? client[40] LOOKUP #5/x <unfinished: queued, 4999.0us>",
+        "22:13:20.000002 7:3.0 client[40] READ #5 off=1 len=2 <unfinished: in the server, 4998.0us>",
+        "22:13:20.000003 7:3.0 client[40] WRITE #5 <unfinished: in the kernel, committed, 4997.0us>",
     ]
 
 
 def test_unfinished_after_loss() -> None:
     (line,) = _unfinished(2_000, queued(10, 1_000), lost=1)
-    assert line == "22:13:20.000001 7:? client[40] GETATTR(5) <unfinished: unknown, events were lost, 1.0us>"
+    assert line == "22:13:20.000001 7:? client[40] GETATTR #5 <unfinished: unknown, events were lost, 1.0us>"
 
 
 @given(
@@ -255,7 +351,7 @@ def _area(flags: int = 0) -> bytes:
 
 def test_noted() -> None:
     init = struct.pack("<IIII", 7, 45, 0, 0).ljust(64, b"\0") + struct.pack("<II", 7, 41).ljust(64, b"\0")
-    noted = RequestLines(INFO).noted(
+    noted = RequestLines(INFO, Paths()).noted(
         batch(
             queued(10, 500),
             event(Kind.INIT, 1000, unique=2, extra=init, transport=Transport.DEV, tid=9, comm=b"srv"),
@@ -281,9 +377,9 @@ def test_noted() -> None:
 
 
 def _events(events: Records) -> list[str]:
-    model = Requests()
-    model.feed(events)
-    return list(EventLines(INFO, model).lines(events))
+    conversation = Conversation()
+    conversation.feed(events)
+    return list(EventLines(INFO, conversation.requests, conversation.paths).lines(events))
 
 
 def test_events_of_a_request() -> None:
@@ -295,21 +391,21 @@ def test_events_of_a_request() -> None:
             ended(10, 4000, Opcode.LOOKUP, -2),
         )
     ) == [
-        '22:13:20.000001 7:? QUEUED unique=10 LOOKUP(5, "x") client[41]',
-        "22:13:20.000002 7:3.0 DELIVERED unique=10 LOOKUP(5) commit_id=10 payload_sz=2 server[901]",
-        "22:13:20.000003 7:3.0 COMMITTED unique=10 LOOKUP(5) commit_id=10 payload_sz=128 error=-ENOENT server[901]",
-        "22:13:20.000004 7:3 ENDED unique=10 LOOKUP(5) error=-ENOENT server[901]",
+        "22:13:20.000001 7:? QUEUED unique=10 LOOKUP #5/x client[41]",
+        "22:13:20.000002 7:3.0 DELIVERED unique=10 LOOKUP #5 commit_id=10 payload_sz=2 server[901]",
+        "22:13:20.000003 7:3.0 COMMITTED unique=10 LOOKUP #5 commit_id=10 payload_sz=128 error=-ENOENT server[901]",
+        "22:13:20.000004 7:3 ENDED unique=10 LOOKUP #5 error=-ENOENT server[901]",
     ]
 
 
 def test_a_commit_whose_request_is_not_known() -> None:
     (line,) = _events(event(Kind.COMMITTED, 1000, commit_id=77, transport=Transport.URING, queue=3, **SERVER))
-    assert line == "22:13:20.000001 7:3 COMMITTED unique=0 ?(0) commit_id=77 server[901]"
+    assert line == "22:13:20.000001 7:3 COMMITTED unique=0 ? commit_id=77 server[901]"
 
 
 def test_a_delivery_by_dev_has_no_commit_id() -> None:
     (line,) = _events(delivered(10, 1000, transport=Transport.DEV, entry=0, header=bytes(40)))
-    assert line == "22:13:20.000001 7:dev DELIVERED unique=10 GETATTR(5) server[901]"
+    assert line == "22:13:20.000001 7:dev DELIVERED unique=10 GETATTR #5 server[901]"
 
 
 def test_errors_that_a_server_may_not_commit() -> None:
@@ -324,7 +420,41 @@ def test_overflow_is_told() -> None:
     assert line.endswith(" server[901] (the completion queue overflowed)")
 
 
-@pytest.mark.parametrize("kind", Kind)
+def test_paths_of_events_hold_at_their_time() -> None:
+    lines = _events(
+        batch(
+            queued(4, 1),
+            found(6, 2, Opcode.LOOKUP, 1, b"f", 5),
+            delivered(4, 3),
+            renamed(8, 4, (1, b"f"), (1, b"g")),
+            ended(4, 5),
+            queued(10, 6, Opcode.UNLINK, node_id=1, **one_name(b"g")),
+            removed(10, 7, 1, b"g"),
+            ended(12, 8),
+        )
+    )
+    shown = [line.partition(" unique=")[2].split(" ", 1)[1] for line in lines]
+    assert [text.partition(" client[")[0].partition(" server[")[0] for text in shown] == [
+        "GETATTR #5",
+        "LOOKUP / error=0",
+        "GETATTR /f commit_id=4",
+        "RENAME / error=0",
+        "GETATTR /g error=0",
+        "UNLINK /g",
+        "UNLINK / error=0",
+        "GETATTR /g (deleted) error=0",
+    ]
+
+
+def test_hints_are_no_lines() -> None:
+    hints = [event(kind, 1, unique=10, opcode=Opcode.READDIRPLUS) for kind in HINTS]
+    assert _events(batch(*hints)) == []
+    assert len(_events(batch(*hints, queued(10, 2)))) == 1
+    assert list(RequestLines(INFO, Paths()).noted(batch(*hints))) == []
+    assert _lines(*hints) == []
+
+
+@pytest.mark.parametrize("kind", EVENTS)
 def test_every_kind_has_a_line(kind: Kind) -> None:
     (line,) = _events(event(kind, 1000, unique=10, opcode=Opcode.GETATTR, error=-5, command_op=1, extra=_area()))
     assert line.startswith(f"22:13:20.000001 7:? {kind.name} ")

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import struct
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from tests.unit.views.live_events import (
     ended,
     event,
     info,
+    made,
     queued,
     whole,
 )
@@ -83,9 +85,9 @@ class TestRequests:
             keys="2",
         )
         for words in (
-            "1 READ node 17 54 3? - queued 4.00s cat/4711",
-            "3 READ node 17 54 3 0 in server 3.00s cat/4711",
-            "5 READ node 17 54 3 1 in kernel 2.00s cat/4711",
+            "1 READ #17 54 3? - queued 4.00s cat/4711",
+            "3 READ #17 54 3 0 in server 3.00s cat/4711",
+            "5 READ #17 54 3 1 in kernel 2.00s cat/4711",
         ):
             assert " ".join(row(lines, f" {words[0]}  READ").split()) == words
         assert "Requests in flight: 3" in lines[2]
@@ -124,20 +126,60 @@ class TestRequests:
     def test_an_event_newer_than_the_picture_has_no_negative_age(self) -> None:
         assert row(shown(queued(1, NOW + 5), keys="2"), "READ").split()[-2] == "0ns"
 
-    def test_names_are_shown_instead_of_the_node(self) -> None:
+    def test_names_are_shown_behind_their_directory(self) -> None:
+        def of_two(directory: int) -> dict[str, Any]:
+            header = bytes(128) + struct.pack("<QII", directory, 0, 0)
+            return {"header": header, "header_size": len(header), "extra": b"old\0new\0", "second": 4}
+
         lines = shown(
-            queued(1, NOW, Opcode.LOOKUP, extra=b"file.txt\0"),
-            queued(3, NOW, Opcode.RENAME2, extra=b"old\0new\0", second=4),
+            made(17, b"dir"),
+            batch(
+                queued(1, NOW, Opcode.LOOKUP, extra=b"file.txt\0"),
+                queued(3, NOW, Opcode.RENAME2, **of_two(1)),
+                queued(5, NOW, Opcode.LINK, **(of_two(18) | {"extra": b"new\0", "second": 0})),
+                queued(7, NOW, Opcode.RENAME, extra=b"old\0new\0", second=4),
+                queued(9, NOW, Opcode.SETXATTR, extra=b"user.a\0"),
+                queued(11, NOW, Opcode.CREATE, node_id=19),
+            ),
             keys="2",
+            width=160,
         )
-        assert "file.txt" in row(lines, "LOOKUP")
-        assert "node" not in row(lines, "LOOKUP")
-        assert "old → new" in row(lines, "RENAME2")
+        for opcode, subject in (
+            ("LOOKUP", "/dir/file.txt"),
+            ("RENAME2", "/dir/old → /new"),
+            ("LINK", "#18 → /dir/new"),
+            ("RENAME", "/dir/old → ?"),
+            ("SETXATTR", '/dir "user.a"'),
+            ("CREATE", "#19/?"),
+        ):
+            assert f" {subject}  " in row(lines, f" {opcode} ")
+
+    def test_an_unsure_or_removed_path_is_marked(self) -> None:
+        gone = batch(made(17, b"dir"), ended(8, NOW, Opcode.RMDIR, node_id=1, extra=b"dir\0"), queued(1, NOW + 1))
+        assert " /dir (deleted)  " in row(shown(gone, keys="2"), " READ ")
+        unsure = shown(made(17, b"dir"), queued(1, NOW), keys="2", lost=1)
+        assert " /dir?  " in row(unsure, " READ ")
+
+    def test_a_frozen_list_keeps_its_paths(self) -> None:
+        view, conversation = LiveView(info()), Conversation()
+        conversation.feed(batch(made(17, b"dir"), queued(1, NOW)))
+        view.update(conversation, NOW)
+        for key in "2 ":
+            view.key(key)
+        conversation.feed(made(17, b"other", ns=NOW + 5))
+        view.update(conversation, NOW + 10)
+        assert " /dir  " in row(frame(view), " READ ")
+        view.key(" ")
+        view.update(conversation, NOW + 10)
+        assert " /other  " in row(frame(view), " READ ")
 
     def test_a_name_that_was_cut_is_marked(self) -> None:
         cut = queued(1, NOW, Opcode.LOOKUP, extra=b"x" * 20)
         cut["flags"] |= np.uint8(Flag.NAME_CUT)
-        assert "x" * 20 + "…" in row(shown(cut, keys="2", width=160), "LOOKUP")
+        assert f" #17/{'x' * 20}...  " in row(shown(cut, keys="2", width=160), "LOOKUP")
+        cut = queued(1, NOW, Opcode.GETXATTR, extra=b"x" * 20)
+        cut["flags"] |= np.uint8(Flag.NAME_CUT)
+        assert f' #17 "{"x" * 20}"…  ' in row(shown(cut, keys="2", width=160), "GETXATTR")
 
     def test_text_of_traced_processes_is_escaped_and_no_markup(self) -> None:
         evil = queued(1, NOW, Opcode.LOOKUP, extra=b"\x1b[2J[red]a\nb[/]\0", comm=b"\x1b]0;x\x07[b]\n")
@@ -494,7 +536,7 @@ class TestSizes:
 
     def test_80_columns_have_what_is_essential(self) -> None:
         view = busy()
-        heads = {"2": "unique operation name conn queue entry state age client",
+        heads = {"2": "unique operation path conn queue entry state age client",
                  "3": "operation count rate/s errors wait server total",
                  "4": "conn queue entries available in kernel in server backlog deepest delivered"}  # fmt: skip
         for key, head in heads.items():
