@@ -105,7 +105,7 @@ def entry_out(node: int, *, generation: int = 0, mode: int = 0o100644, links: in
 def found(unique: int, ns: int, opcode: int, directory: int, name: bytes, node: int, **members: Any) -> Records:
     """The end of a request after which a name leads to an inode; ``reply``: its ``fuse_entry_out`` if another one."""
     reply = members.pop("reply", entry_out(node))
-    known = {"node_id": directory, "header": operation_header(reply)} | one_name(name)
+    known: dict[str, Any] = {"node_id": directory, "header": operation_header(reply)} | one_name(name)
     return ended(unique, ns, opcode, **(known | members))
 
 
@@ -119,7 +119,9 @@ def renamed(
 ) -> Records:
     """The end of RENAME, or of RENAME2 if there are flags."""
     header = bytes(ARGUMENT_OFFSET) + struct.pack("<QII", new[0], flags or 0, 0)
-    known = {"node_id": old[0], "header": header.ljust(OPERATION_OFFSET, b"\0")} | two_names(old[1], new[1])
+    known: dict[str, Any] = {"node_id": old[0], "header": header.ljust(OPERATION_OFFSET, b"\0")} | two_names(
+        old[1], new[1]
+    )
     opcode = Opcode.RENAME if flags is None else Opcode.RENAME2
     return ended(unique, ns, opcode, **(known | members))
 
