@@ -205,7 +205,11 @@ def _rows(whole: Text, lines: list[_Line], *, in_order: bool) -> list[bytes]:
     held = [rows for rows in orders if rows is not None]
     if not held:
         return [_row(whole, *way, swapped=False).data for way in ways]
-    if len(held) == 1 or held[0] == held[1] or (in_order and widest == 4 and _told(held[0]) >= _told(held[1])):
+    if len(held) == 1 or held[0] == held[1]:
+        return [row.data for row in held[0]]
+    as_it_stands, swapped = map(_told, held)
+    # Characters that look like hex digits can be read as one more group, which makes the widest too wide for xxd's.
+    if as_it_stands > swapped or (in_order and widest == 4 and as_it_stands == swapped):
         return [row.data for row in held[0]]
     raise whole.error(_SENTENCE, lines[0].body)
 

@@ -162,6 +162,7 @@ FORMS: dict[str, tuple[Callable[[bytes], str], str]] = {
 @example(data=b"||" * 16)
 @example(data=b"\0" * 50 + b"ab")
 @example(data=b"a" * 48)
+@example(data=b"00000a")
 def test_every_form_gives_its_bytes_back(form: str, data: bytes) -> None:
     write, name = FORMS[form]
     found = from_text(write(data))
