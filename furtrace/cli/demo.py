@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -17,6 +18,8 @@ from furtrace.cli.outputs import ascii_only, summary, write_lines
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
 from furtrace.demo.errors import DemoError
+from furtrace.demo.modes import Mode
+from furtrace.demo.options import conflict
 from furtrace.demo.process import DemoServer
 from furtrace.demo.profiles import PROFILES
 from furtrace.demo.traffic import MIXED
@@ -39,11 +42,19 @@ from furtrace.views.report import operations_table, queues_table
     "--scale", type=click.FloatRange(min=0, min_open=True), default=1.0, show_default=True, help="How much traffic."
 )
 @click.option("--depth", type=click.IntRange(1, 1024), default=8, show_default=True, help="Entries of each queue.")
+@click.option(
+    "--mode",
+    type=click.Choice([mode.value for mode in Mode]),
+    default=Mode.PLAIN.value,
+    show_default=True,
+    help="How payload travels; all but plain need Linux 7.3.",
+)
+@click.option("--buffers", type=click.IntRange(1, 1024), help="Buffers of each queue's pool.  [default: --depth]")
 @click.option("--no-uring", is_flag=True, help="A server that reads and writes /dev/fuse instead.")
 @click.option(
     "--lines", type=click.IntRange(min=0), default=25, show_default=True, help="How many lines of the trace to show."
 )
-def command(profile: str, seed: int, scale: float, depth: int, no_uring: bool, lines: int) -> None:
+def command(lines: int, profile: str, seed: int, scale: float, **server: Any) -> None:
     """Mount a FUSE-over-io_uring server of our own in a temporary place, give it traffic, trace it live from its INIT
     on, and print what was seen, beside what the server itself has logged.
 
@@ -53,12 +64,21 @@ def command(profile: str, seed: int, scale: float, depth: int, no_uring: bool, l
     Examples:
       furtrace demo
       furtrace demo --profile metadata --seed 7 --lines 100
+      furtrace demo --mode zero-copy --depth 8 --buffers 2
     """  # noqa: D205, D301 - click folds the lines, and wants the control character itself
     try:
-        demo = _Demo(profile, seed, scale, depth, not no_uring, lines)
+        demo = _Demo(profile, seed, scale, _server_options(**server), lines)
         sys.exit(demo.run())
     except DemoError as problem:
         raise ProbeError(f"The demo did not run: {problem}.") from problem
+
+
+def _server_options(mode: str, no_uring: bool, buffers: int | None, depth: int) -> dict[str, Any]:
+    """What to start the server with; a usage error where options do not go together."""
+    complaint = conflict(Mode(mode), uring=not no_uring, buffers=buffers)
+    if complaint:
+        raise click.UsageError(complaint)
+    return {"mode": Mode(mode), "uring": not no_uring, "buffers": buffers, "depth": depth}
 
 
 class _FirstLines:
@@ -95,8 +115,7 @@ class _Demo:
     profile: str
     seed: int
     scale: float
-    depth: int
-    uring: bool
+    server: dict[str, Any]
     lines: int
     conversation: Conversation = field(default_factory=Conversation)
     seen: Counter[tuple[int, int, int]] = field(default_factory=Counter)
@@ -111,7 +130,7 @@ class _Demo:
             mountpoint.mkdir()
             console.print(f"Attaching the probes, then mounting the demo server on {mountpoint} ...")
             trace = stack.enter_context(LiveTrace(Target(mount=str(mountpoint)), Filters()))
-            server = DemoServer(depth=self.depth, uring=self.uring, log=log, directory=mountpoint)
+            server = DemoServer(**self.server, log=log, directory=mountpoint)
             loop = self._trace(stack, trace, server, stopping)
             console.print(f"... {summary(self.conversation, loop.elapsed_ns())[0]}", soft_wrap=True)
             console.print()

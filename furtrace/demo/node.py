@@ -1,9 +1,12 @@
 """One file, directory, link or special file of the tree, without any rule about where it may stand."""
 
 import stat
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from furtrace.demo.content import PAGE, Content
+
+if TYPE_CHECKING:
+    from furtrace.demo.backing import Backing
 
 BLOCK = 512
 
@@ -56,7 +59,7 @@ class Node:
         self.rdev = 0
         self.nlink = 1
         self.atime = self.mtime = self.ctime = self.btime = now
-        self.content: Content | None = None
+        self.content: Content | Backing | None = None
         self.entries: dict[bytes, Entry] | None = None
         self.next_cookie = 3
         """The first two cookies are those of "." and ".."."""

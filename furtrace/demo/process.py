@@ -24,6 +24,7 @@ from typing import IO, Self
 
 from furtrace.demo import mounting
 from furtrace.demo.errors import DemoError
+from furtrace.demo.modes import Mode
 from furtrace.probe.mounts import all_mounts
 
 _STOP_TIMEOUT = 10.0
@@ -32,19 +33,24 @@ _STOP_TIMEOUT = 10.0
 class DemoServer:
     """Starts the server when the context is entered, and removes all trace of it at the end.
 
-    ``depth`` is the number of entries a queue, ``max_write`` the bytes that one request carries at most, ``log`` the
-    file for the server's own account (see ``furtrace.demo.witness``), ``timeout`` the seconds it may take to be ready,
-    ``directory`` where to mount it: one that exists and is left as it was; ``None``: a temporary one.
+    ``depth`` is the number of entries a queue, ``mode`` what their payload memory is, ``buffers`` the number of payload
+    buffers a queue in modes with a pool (``None``: as many as entries), ``max_write`` the bytes that one request
+    carries at most. ``log`` is the file for the server's own account (see ``furtrace.demo.witness``), ``log_commands``
+    that for what it submits to its rings (see ``furtrace.demo.sender``). ``timeout`` are the seconds it may take to be
+    ready; ``directory`` is where to mount it, one that exists and is left as it was; ``None``: a temporary one.
     ``DemoError``, with what the server said, when it does not get there.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         *,
         depth: int = 8,
         uring: bool = True,
         max_write: int = 131072,
+        mode: Mode = Mode.PLAIN,
+        buffers: int | None = None,
         log: Path | None = None,
+        log_commands: Path | None = None,
         timeout: float = 30.0,
         directory: Path | None = None,
     ) -> None:
@@ -58,11 +64,12 @@ class DemoServer:
         self.queues = 0
         self._timeout = timeout
         self._directory = directory
-        self._arguments = ["--depth", str(depth), "--max-write", str(max_write), "--until-eof"]
+        self._arguments = ["--depth", str(depth), "--max-write", str(max_write), "--mode", mode, "--until-eof"]
         if not uring:
             self._arguments.append("--no-uring")
-        if log is not None:
-            self._arguments += ["--log", str(log)]
+        for option, value in (("--buffers", buffers), ("--log", log), ("--log-commands", log_commands)):
+            if value is not None:
+                self._arguments += [option, str(value)]
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None
 
@@ -135,7 +142,8 @@ class DemoServer:
             piece = os.read(process.stdout.fileno(), 4096)
             if not piece:
                 process.wait(_STOP_TIMEOUT)
-                raise DemoError(f"the demo server did not start: {self.said()}")
+                complaint = self.said().removeprefix("furtrace.demo.server: ")
+                raise DemoError(f"the demo server did not start: {complaint}")
             line += piece
         return os.fsdecode(line)
 

@@ -1,6 +1,7 @@
 """Nodes as the structures that answers are made of."""
 
 from furtrace.demo import wire
+from furtrace.demo.backing import Backing
 from furtrace.demo.content import PAGE
 from furtrace.demo.node import Node
 from furtrace.demo.session import Session
@@ -46,6 +47,12 @@ def entry_out(session: Session, node: Node) -> bytes:
     session.tree.remember(node)
     limits = session.limits
     return wire.ENTRY_OUT.pack(node.ino, 0, limits.entry_valid, limits.attr_valid, 0, 0) + attributes(node)
+
+
+def open_out(session: Session, node: Node) -> bytes:
+    """Open a regular file and return its ``fuse_open_out``; it is zero-copied if io_uring can get at its bytes."""
+    flags = wire.FOPEN_IO_URING_ZERO_COPY if isinstance(node.content, Backing) else 0
+    return wire.OPEN_OUT.pack(session.open(node), flags, 0)
 
 
 def statx_out(session: Session, node: Node) -> bytes:

@@ -4,7 +4,6 @@ Mounts an empty file system in memory on DIR and serves it over io_uring (or, wi
 alone) until SIGTERM, SIGINT or SIGHUP, or until it is unmounted or aborted from outside.
 """
 
-import argparse
 import os
 import queue
 import select
@@ -14,40 +13,26 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from furtrace.demo import affinity, enable, mounting, wire
+from furtrace.demo import affinity, backing, enable, mounting, wire
 from furtrace.demo.device import Device
-from furtrace.demo.entries import OwnBuffers
 from furtrace.demo.errors import DemoError
 from furtrace.demo.guard import Guard
 from furtrace.demo.handlers import Handlers
+from furtrace.demo.modes import Mode
 from furtrace.demo.node import Owner
-from furtrace.demo.ringqueue import RingQueue
-from furtrace.demo.session import Limits, Session
+from furtrace.demo.options import Options, parse
+from furtrace.demo.ringqueue import Accounts, RingQueue
+from furtrace.demo.sender import CommandLog
+from furtrace.demo.session import Session
 from furtrace.demo.tree import Tree
 from furtrace.demo.witness import Witness
-
-MAX_DEPTH = 1024
-MIN_WRITE = 4096
-MAX_WRITE = 1 << 20
 
 _INIT_TIMEOUT = 10.0
 _JOIN_TIMEOUT = 2.0
 _DRAIN_INTERVAL_MS = 500
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-
-@dataclass(frozen=True)
-class Options:
-    """What to serve and how; ``log`` ``None`` keeps no account; ``until_eof`` ends with the standard input."""
-
-    directory: Path
-    depth: int = 8
-    limits: Limits = field(default_factory=Limits)
-    log: Path | None = None
-    until_eof: bool = False
 
 
 class Server:
@@ -56,13 +41,15 @@ class Server:
     def __init__(self, options: Options, source: str) -> None:
         self._options = options
         self._source = source
-        self._witness = Witness(options.log)
-        self._session = Session(Tree(Owner(os.getuid(), os.getgid())), options.limits)
-        self._answer = Handlers(self._session).answer
+        self._accounts = Accounts(Witness(options.log), CommandLog(options.log_commands))
+        self._session = Session(_tree(options.limits.mode), options.limits)
+        self._handlers = Handlers(self._session)
         self._fuse_fd = mounting.open_device()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC)
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC)
-        self._device = Device(self._fuse_fd, self._stop_fd, options.limits.max_write, self._answer, self._witness)
+        self._device = Device(
+            self._fuse_fd, self._stop_fd, options.limits.max_write, self._handlers.answer, self._accounts.requests
+        )
         self._threads: list[threading.Thread] = []
         self._problems: list[str] = []
 
@@ -94,8 +81,13 @@ class Server:
     def _agree(self) -> None:
         if not self._device.serve_until(lambda: self._session.minor > 0, _INIT_TIMEOUT):
             raise DemoError("the kernel sent no INIT")
-        if self._session.limits.uring and not self._session.flags & wire.OVER_IO_URING:
+        limits, agreed = self._session.limits, self._session.flags
+        if limits.uring and not agreed & wire.OVER_IO_URING:
             raise DemoError("the kernel did not offer FUSE over io_uring on this connection")
+        if limits.mode.pooled and not agreed & wire.HAS_IO_URING_BUFPOOL:
+            raise DemoError(
+                f"this kernel has no buffer pools, which mode {limits.mode} needs; Linux has them since 7.3"
+            )
 
     def _start_queues(self) -> int:
         count = affinity.possible_cpus()
@@ -112,8 +104,8 @@ class Server:
         def live() -> None:
             affinity.pin(qid)
             try:
-                buffers = OwnBuffers(self._options.depth, self._options.limits.payload_size)
-                ring_queue = RingQueue(qid, self._fuse_fd, buffers, self._answer, self._witness)
+                buffers = self._options.queue_memory()
+                ring_queue = RingQueue(qid, self._fuse_fd, buffers, self._handlers, self._accounts)
                 ring_queue.register(self._stop_fd)
             except (DemoError, OSError) as problem:
                 self._problems.append(str(problem))
@@ -148,7 +140,8 @@ class Server:
         if self._options.until_eof:
             poll.register(sys.stdin.fileno(), select.POLLHUP)
         while not poll.poll(_DRAIN_INTERVAL_MS):
-            self._witness.drain()
+            for log in self._accounts:
+                log.drain()
 
     def _stop(self) -> None:
         try:
@@ -158,7 +151,16 @@ class Server:
             for thread in self._threads:
                 thread.join(_JOIN_TIMEOUT)
             os.close(self._fuse_fd)
-            self._witness.close()
+            for log in self._accounts:
+                log.close()
+
+
+def _tree(mode: Mode) -> Tree:
+    owner = Owner(os.getuid(), os.getgid())
+    if mode is not Mode.ZERO_COPY:
+        return Tree(owner)
+    backing.allow_many()
+    return Tree(owner, contents=backing.unless_copied)
 
 
 def _await_answer(directory: Path) -> None:
@@ -179,7 +181,7 @@ def _await_answer(directory: Path) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the server as a program; return its exit status: 0, or 1 with one sentence on standard error."""
-    options = _options(arguments)
+    options = parse(arguments)
     try:
         _serve_guarded(options)
     except (DemoError, OSError) as problem:
@@ -200,35 +202,6 @@ def _serve_guarded(options: Options) -> None:
         Server(options, source).run()
     finally:
         guard.dismiss()
-
-
-def _options(arguments: Sequence[str] | None) -> Options:
-    parser = argparse.ArgumentParser(
-        prog="furtrace.demo.server",
-        description="Serve a file system in memory by FUSE.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("directory", metavar="DIR", type=Path, help="where to mount")
-    parser.add_argument("--depth", type=_between(1, MAX_DEPTH), default=8, help="entries a queue (default 8)")
-    parser.add_argument(
-        "--max-write", type=_between(MIN_WRITE, MAX_WRITE), default=131072, help="bytes a request (default 131072)"
-    )
-    parser.add_argument("--no-uring", dest="uring", action="store_false", help="serve through /dev/fuse alone")
-    parser.add_argument("--log", type=Path, metavar="FILE", help="write what was received and answered, as JSON lines")
-    parser.add_argument("--until-eof", action="store_true", help="end when the pipe on standard input is closed")
-    given = parser.parse_args(arguments)
-    limits = Limits(max_write=given.max_write, uring=given.uring)
-    return Options(given.directory.resolve(), given.depth, limits, given.log, given.until_eof)
-
-
-def _between(low: int, high: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        value = int(text)
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{value} is not between {low} and {high}")
-        return value
-
-    return number
 
 
 if __name__ == "__main__":

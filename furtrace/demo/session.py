@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from furtrace.demo import wire
 from furtrace.demo.errors import TreeError
+from furtrace.demo.modes import Mode
 from furtrace.demo.node import Entry, Node
 from furtrace.demo.tree import Tree
 
@@ -16,6 +17,7 @@ class Limits:
 
     max_write: int = 131072
     uring: bool = True
+    mode: Mode = Mode.PLAIN
     entry_valid: int = 1
     attr_valid: int = 1
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from furtrace.demo.backing import Backing
 from furtrace.demo.content import PAGE, Content, Space
 from furtrace.demo.errors import TreeError
 from furtrace.demo.node import Entry, Node, Owner
@@ -44,14 +45,21 @@ class Attributes(NamedTuple):
 class Tree:
     """A tree with its root directory, which belongs to ``owner``.
 
-    ``space`` is the number of bytes that all files together may hold; ``clock`` returns the time in nanoseconds.
+    ``space`` is the number of bytes that all files together may hold; ``clock`` returns the time in nanoseconds;
+    ``contents`` makes what a new regular file's bytes are kept in, from its name and the space that all share.
     """
 
     def __init__(
-        self, owner: Owner = ROOT, *, space: int = _DEFAULT_SPACE, clock: Callable[[], int] = time.time_ns
+        self,
+        owner: Owner = ROOT,
+        *,
+        space: int = _DEFAULT_SPACE,
+        clock: Callable[[], int] = time.time_ns,
+        contents: Callable[[bytes, Space], Content | Backing] = lambda _name, space: Content(space),
     ) -> None:
         self.space = Space(space // PAGE)
         self.now = clock
+        self._contents = contents
         self._nodes: dict[int, Node] = {}
         self._next_ino = ROOT_ID
         self.root = self._new_node(stat.S_IFDIR | 0o755, owner)
@@ -80,7 +88,7 @@ class Tree:
             raise TreeError(errno.EPERM)
         node = self._add_new(parent, name, kind | stat.S_IMODE(mode), owner)
         if kind == stat.S_IFREG:
-            node.content = Content(self.space)
+            node.content = self._contents(name, self.space)
         return node
 
     def mkdir(self, parent: Node, name: bytes, mode: int, owner: Owner) -> Node:
@@ -172,21 +180,24 @@ class Tree:
     def read(self, node: Node, offset: int, length: int) -> bytes:
         """Return bytes of a regular file, fewer at its end."""
         data = self.content(node).read(offset, length)
+        self.accessed(node)
+        return data
+
+    def accessed(self, node: Node) -> None:
+        """Take down that a file was read, as with the mount option relatime: else every read would change it."""
         now = self.now()
-        # As with the mount option relatime: else every read would change the file.
         if node.atime <= node.mtime or now - node.atime > _DAY:
             node.atime = now
-        return data
 
     def write(self, node: Node, offset: int, data: Buffer) -> None:
         """Put bytes into a regular file; ENOSPC."""
         self.content(node).write(offset, data)
-        self._modified(node)
+        self.modified(node)
 
     def truncate(self, node: Node, size: int) -> None:
         """Set a regular file's size."""
         self.content(node).resize(size)
-        self._modified(node)
+        self.modified(node)
 
     def allocate(self, node: Node, offset: int, length: int, mode: int) -> None:
         """Do as fallocate(2): reserve, punch a hole or zero a range; EOPNOTSUPP for other modes, EINVAL if empty."""
@@ -202,7 +213,7 @@ class Tree:
             content.zero(offset, length, keep_size=keep_size)
         else:
             raise TreeError(errno.EOPNOTSUPP)
-        self._modified(node)
+        self.modified(node)
 
     def copy_range(self, source: tuple[Node, int], target: tuple[Node, int], length: int) -> int:
         """Copy up to ``length`` bytes from one (file, offset) to another; return how many were copied."""
@@ -229,7 +240,7 @@ class Tree:
         return list(node.entries.items())
 
     @staticmethod
-    def content(node: Node) -> Content:
+    def content(node: Node) -> Content | Backing:
         """Return a regular file's bytes; EISDIR and EINVAL for everything else."""
         if node.content is None:
             raise TreeError(errno.EISDIR if node.is_dir else errno.EINVAL)
@@ -277,11 +288,11 @@ class Tree:
     def _add(self, parent: Node, name: bytes, node: Node) -> None:
         self._live_entries(parent, name)[name] = Entry(parent.next_cookie, node)
         parent.next_cookie += 1
-        self._modified(parent)
+        self.modified(parent)
 
     def _remove(self, parent: Node, name: bytes) -> None:
         del self._live_entries(parent, name)[name]
-        self._modified(parent)
+        self.modified(parent)
 
     def _unlinked(self, node: Node) -> None:
         """Account for a name that is gone; for a directory that was its only one."""
@@ -301,7 +312,8 @@ class Tree:
         if node.content is not None:
             node.content.release()
 
-    def _modified(self, node: Node) -> None:
+    def modified(self, node: Node) -> None:
+        """Take down that a node's content was changed."""
         node.mtime = node.ctime = self.now()
 
     def _check_not_below(self, node: Node, directory: Node) -> None:
@@ -340,6 +352,6 @@ class Tree:
         for (parent, name, _), (_, _, node) in ((one, other), (other, one)):
             entries = self._live_entries(parent, name)
             entries[name] = Entry(entries[name].cookie, node)
-            self._modified(parent)
+            self.modified(parent)
         self._moved(one[2], one[0], other[0])
         self._moved(other[2], other[0], one[0])

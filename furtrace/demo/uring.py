@@ -9,7 +9,7 @@ Layouts: ``include/uapi/linux/io_uring.h``. A ring belongs to one thread; nothin
 import ctypes
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from struct import Struct
 
 from furtrace.demo.errors import DemoError
@@ -17,6 +17,7 @@ from furtrace.demo.memory import Memory
 
 _SETUP = 425
 _ENTER = 426
+_REGISTER = 427
 """System call numbers, the same on every architecture."""
 
 SETUP_CQSIZE = 1 << 3
@@ -24,6 +25,7 @@ SETUP_SUBMIT_ALL = 1 << 7
 SETUP_SQE128 = 1 << 10
 _FEAT_SINGLE_MMAP = 1 << 0
 _ENTER_GETEVENTS = 1 << 0
+_REGISTER_BUFFERS = 0
 _OFF_SQ_RING = 0
 _OFF_SQES = 0x1000_0000
 
@@ -42,6 +44,7 @@ _SQE = Struct("=BBHiQQIIQHHI")
 """``io_uring_sqe`` up to its command area: opcode, flags, ioprio, fd, off (or cmd_op and padding), addr, len, the
 operation's flags, user_data, buf_index, personality, splice_fd_in."""
 _CQE = Struct("=QiI")
+_IOVEC = Struct("=QQ")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _syscall = _libc.syscall
@@ -118,6 +121,20 @@ class Ring:
         self._sqes[end : at + SQE_SIZE] = bytes(at + SQE_SIZE - end)
         self._words[self._sq_tail] = (tail + 1) & 0xFFFF_FFFF
         self._queued += 1
+
+    def register_buffers(self, table: Sequence[tuple[int, int]]) -> None:
+        """Register memory, address and size each; ``(0, 0)`` leaves a place for what the kernel will put there.
+
+        ``DemoError`` when the kernel refuses, such as for want of memory that may be locked.
+        """
+        iovecs = Memory(len(table) * _IOVEC.size)
+        for number, buffer in enumerate(table):
+            _IOVEC.pack_into(iovecs.view, number * _IOVEC.size, *buffer)
+        result = _syscall(_REGISTER, self.fd, _REGISTER_BUFFERS, iovecs.address, len(table), 0, 0)
+        number = ctypes.get_errno()
+        iovecs.close()
+        if result < 0:
+            raise DemoError(f"{len(table)} buffers can't be registered with io_uring: {os.strerror(number)}")
 
     def enter(self, wait_for: int) -> None:
         """Submit what was pushed and wait until ``wait_for`` completions are there; other threads run meanwhile.

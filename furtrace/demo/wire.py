@@ -72,9 +72,6 @@ OP_IN_SIZE = 128
 ENT_IN_OUT_OFFSET = 256
 ENT_IN_OUT = Struct("=QQIIQ")
 """``fuse_uring_ent_in_out``: flags, commit_id, payload_sz, offset into the pool (padding before 7.46), reserved."""
-CMD_REQ = Struct("=QQH6x")
-"""``fuse_uring_cmd_req`` without its union: flags, commit_id, qid; the union, from byte 24 on, is zero in the
-plain dialect."""
 
 PAYLOAD_SIZE_OFFSET = ENT_IN_OUT_OFFSET + 16
 """Of ``fuse_uring_ent_in_out`` the server writes this word alone; the kernel reads nothing else of an answer."""
@@ -96,6 +93,10 @@ MAX_PAGES = 1 << 22
 SETXATTR_EXT = 1 << 29
 INIT_EXT = 1 << 30
 OVER_IO_URING = 1 << 41
+HAS_IO_URING_BUFPOOL = 1 << 43
+
+FOPEN_IO_URING_ZERO_COPY = 1 << 8
+"""``fuse_open_out.open_flags``: data of this open file's reads and writes stays in the client's pages."""
 
 # fuse_setattr_in.valid
 FATTR_MODE = 1 << 0

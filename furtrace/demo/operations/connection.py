@@ -29,6 +29,8 @@ def init(session: Session, request: wire.Request) -> bytes:
     if offered & wire.INIT_EXT:
         offered |= int.from_bytes(request.op_in[wire.INIT_IN.size : wire.INIT_IN.size + 4], "little") << 32
     wanted = _WANTED | (wire.OVER_IO_URING if session.limits.uring else 0)
+    if session.limits.mode.pooled:
+        wanted |= wire.HAS_IO_URING_BUFPOOL
     session.minor = min(minor, wire.MINOR)
     session.flags = wanted & offered
     return wire.INIT_OUT.pack(

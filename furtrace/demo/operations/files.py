@@ -2,7 +2,7 @@
 
 import os
 
-from furtrace.demo import wire
+from furtrace.demo import replies, wire
 from furtrace.demo.operations import Table
 from furtrace.demo.session import Session
 from furtrace.wire.opcodes import Opcode
@@ -14,7 +14,7 @@ def open_(session: Session, request: wire.Request) -> bytes:
     node = session.node(request)
     if flags & os.O_TRUNC:
         session.tree.truncate(node, 0)
-    return wire.OPEN_OUT.pack(session.open(node), 0, 0)
+    return replies.open_out(session, node)
 
 
 def release(session: Session, request: wire.Request) -> bytes:

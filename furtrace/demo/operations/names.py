@@ -33,7 +33,7 @@ def create(session: Session, request: wire.Request) -> bytes:
             tree.truncate(node, 0)
     else:
         node = tree.create(parent, name, mode, _owner(request))
-    return replies.entry_out(session, node) + wire.OPEN_OUT.pack(session.open(node), 0, 0)
+    return replies.entry_out(session, node) + replies.open_out(session, node)
 
 
 def mkdir(session: Session, request: wire.Request) -> bytes:

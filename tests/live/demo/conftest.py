@@ -32,6 +32,19 @@ def uring(request: pytest.FixtureRequest) -> bool:
     return wanted
 
 
+@pytest.fixture(scope="session")
+def has_pools() -> bool:
+    """Whether this kernel has buffer pools for FUSE over io_uring, by its own description of its types."""
+    described = (Path("/sys/kernel/btf") / name for name in ("vmlinux", "fuse"))
+    return any(b"\0fuse_bufpool\0" in file.read_bytes() for file in described if file.exists())
+
+
+@pytest.fixture
+def pools(has_pools: bool) -> None:
+    if not has_pools:
+        pytest.skip("this kernel has no buffer pools (Linux 7.3 on)")
+
+
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     return tmp_path / "witness.jsonl"

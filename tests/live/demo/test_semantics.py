@@ -1,4 +1,4 @@
-"""The mount behaves as a file system should, over io_uring and through /dev/fuse."""
+"""The mount behaves as a file system should: over io_uring, through /dev/fuse, and with zero-copied files."""
 
 import ctypes
 import errno
@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from furtrace.demo.enable import PARAMETER
+from furtrace.demo.modes import Mode
+from furtrace.demo.process import DemoServer
 from tests.live.demo.conftest import Start, eventually
 
 pytestmark = pytest.mark.live
@@ -22,6 +25,19 @@ pytestmark = pytest.mark.live
 PAGE = 4096
 libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD = -100
+
+
+@pytest.fixture(params=["uring", "dev", "zero-copy"])
+def server(request: pytest.FixtureRequest, start: Start) -> DemoServer:
+    """Files are kept in another way where they are zero-copied."""
+    if request.param == "dev":
+        return start(uring=False)
+    if not PARAMETER.exists():
+        pytest.skip("this kernel has no FUSE over io_uring")
+    if request.param == "uring":
+        return start()
+    request.getfixturevalue("pools")
+    return start(mode=Mode.ZERO_COPY)
 
 
 def renameat2(old: Path, new: Path, flags: int) -> int:

@@ -51,8 +51,9 @@ def test_the_witness_writes_one_json_object_a_request(tmp_path: Path) -> None:
     witness.drain()
     assert len((tmp_path / "log").read_text().splitlines()) == 1
     witness.add(Seen(None, None, 9, None, Opcode.FORGET, 5, 0, None, 0, 0, 3000, None))
+    witness.add(Seen(0, 1, 12, 12, Opcode.READ, 5, 77, 0, 0, 4096, 1, 2, 8192, True, 3, 4096))
     witness.close()
-    first, second = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    first, second, third = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     assert first == {
         "transport": "uring",
         "queue": 1,
@@ -68,8 +69,13 @@ def test_the_witness_writes_one_json_object_a_request(tmp_path: Path) -> None:
         "out": 0,
         "receipt_ns": 1000,
         "reply_ns": 2000,
+        "offset": None,
+        "zero_copied": False,
+        "slot": None,
+        "moved": None,
     }
     assert (second["transport"], second["queue"], second["error"], second["reply_ns"]) == ("dev", None, None, None)
+    assert (third["offset"], third["zero_copied"], third["slot"], third["moved"]) == (8192, True, 3, 4096)
 
 
 def test_a_log_that_can_not_be_written_is_named(tmp_path: Path) -> None:
@@ -176,7 +182,19 @@ def test_a_full_ring_says_so(ring: Ring) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--depth", "0"], ["--max-write", "100"], ["--depth", "x"], ["--no"], ["--unknown"], ["another"]]
+    "arguments",
+    [
+        ["--depth", "0"],
+        ["--max-write", "100"],
+        ["--depth", "x"],
+        ["--no"],
+        ["--unknown"],
+        ["another"],
+        ["--mode", "bufring"],
+        ["--mode", "pool", "--no-uring"],
+        ["--buffers", "4"],
+        ["--mode", "pool", "--buffers", "0"],
+    ],
 )
 def test_misuse_of_the_server_ends_with_2(tmp_path: Path, arguments: list[str]) -> None:
     # The directory is none, so that nothing is mounted should the misuse go unnoticed.
