@@ -6,6 +6,10 @@ PYTHON ?= /usr/bin/python3
 # More arguments for pytest and for `furtrace demo`.
 PYTEST_ARGS ?=
 DEMO_ARGS ?=
+# For `make vm`: version of a kernel, perhaps with -generic or -rt; a command, or none for a shell; more options.
+KERNEL ?= 7.3
+CMD ?=
+VM_ARGS ?=
 
 comma := ,
 SHELL := /bin/bash
@@ -14,14 +18,20 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-builtin-rules
 
-# Debian packages, and what each is for. The names are the same in Debian 12 and 13.
+# Debian packages, and what each is for. The names are the same in Debian 12 and 13, with one exception.
 define DEMO_PACKAGES
 python3-venv    the virtual environment
 python3-bpfcc   bcc, which compiles and attaches the probes, and libbpf
 endef
 
+# Debian 12 has it in QEMU's own packages.
+ifeq ($(shell grep -sx VERSION_CODENAME=bookworm /etc/os-release),)
+VIRTIOFSD_PACKAGE := virtiofsd       gives virtual machines this one's root directory
+endif
+
 define TEST_PACKAGES
 $(DEMO_PACKAGES)
+$(VIRTIOFSD_PACKAGE)
 bpftool         a second opinion on the kernel's types
 dpkg-dev        unpacks source packages
 fio             load for the mounts that are traced
@@ -29,6 +39,8 @@ fuse3           fusermount3, which unmounts
 g++             builds libfuse
 gcc             asks the C compiler for the layout of structures
 git             a program that tests run on a mount
+iproute2        the loopback of virtual machines
+kmod            loads modules, such as a virtual machine's overlayfs
 libc6-dev       C headers for gcc
 liburing-dev    libfuse over io_uring
 libnuma-dev     libfuse over io_uring
@@ -37,6 +49,7 @@ mandoc          checks the manual pages
 meson           builds libfuse
 ninja-build     builds libfuse
 pkgconf         builds libfuse
+qemu-system-x86 boots other kernels
 strace          a second opinion on what a server did
 tmux            a terminal for the full-screen view
 endef
@@ -49,7 +62,7 @@ while read -r package state; do
     if [[ $$state == installed ]]; then have[$$package]=1; fi
 done < <(dpkg-query --show --showformat='$${Package} $${db:Status-Status}\n' 2>/dev/null || true)
 while read -r package purpose; do
-    if [[ -n $${have[$$package]:-} ]]; then continue; fi
+    if [[ -z $$package || -n $${have[$$package]:-} ]]; then continue; fi
     missing+=("$$package")
     why[$$package]=$$purpose
 done <<< "$$$(1)"
@@ -120,7 +133,7 @@ endef
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */make \1\t/' | expand -t 14
 	echo
-	echo "PYTHON=$(PYTHON)  PYTEST_ARGS=$(PYTEST_ARGS)  DEMO_ARGS=$(DEMO_ARGS)"
+	echo "PYTHON=$(PYTHON)  PYTEST_ARGS=$(PYTEST_ARGS)  DEMO_ARGS=$(DEMO_ARGS)  KERNEL=$(KERNEL)  CMD=  VM_ARGS=$(VM_ARGS)"
 
 .PHONY: demo
 demo: .venv/.demo  ## mount a FUSE server of our own, give it traffic, and trace it (as root)
@@ -144,6 +157,16 @@ bench: .venv/.test  ## measure what furtrace costs
 	    echo "== $$name"
 	    .venv/bin/python -m "tests.bench.$$name"
 	done
+
+.PHONY: vm
+# A dollar sign in it is the shell's, not make's.
+vm: export COMMAND := $(value CMD)
+vm: .venv/.test  ## boot another kernel of Debian on this root directory, which it can't write: KERNEL=7.3 CMD='uname -r'
+	@if [[ -z $$COMMAND ]]; then
+	    .venv/bin/python -m tests.vm $(VM_ARGS) '$(KERNEL)'
+	else
+	    .venv/bin/python -m tests.vm $(VM_ARGS) '$(KERNEL)' -- bash -c "$$COMMAND"
+	fi
 
 .PHONY: clean
 clean:  ## remove the virtual environment, what tests fetched and built, and caches
