@@ -23,7 +23,7 @@ from furtrace.trace.record import (
     Kind,
     Records,
     Transport,
-    names,
+    names_cut,
     no_records,
 )
 from furtrace.wire.attributes import EntryOut
@@ -304,13 +304,8 @@ def _rename(event: np.void, given: list[bytes], inodes: Inodes) -> None:
 
 def _names(row: np.void, field: str, size_field: str) -> list[tuple[bytes, bool]]:
     """The names of a request, each with whether it was cut off."""
-    size, second = int(row[size_field]), int(row["second"])
-    if not size:
-        return []
     cut = bool(row["flags"] & Flag.NAME_CUT)
-    rooms = (second, size - second) if second else (size,)
-    found = zip(names(row[field].tobytes(), size, second), rooms, strict=False)
-    return [(name, cut and len(name) == room) for name, room in found]
+    return names_cut(row[field].tobytes(), int(row[size_field]), int(row["second"]), cut=cut)
 
 
 def _subject(inodes: Inodes, opcode: int, node: int, given: list[tuple[bytes, bool]], body: bytes) -> Subject:

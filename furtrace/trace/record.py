@@ -146,6 +146,13 @@ def names(field: bytes, size: int, second: int) -> list[bytes]:
     return [field[:second].split(b"\0", 1)[0], field[second:size].split(b"\0", 1)[0]]
 
 
+def names_cut(field: bytes, size: int, second: int, *, cut: bool) -> list[tuple[bytes, bool]]:
+    """As :func:`names`, each with whether it was cut off; ``cut``: one was, and its missing NUL tells which of two."""
+    rooms = (second, size - second) if second else (size,)
+    found = zip(names(field, size, second), rooms, strict=False)
+    return [(name, cut and len(name) == room) for name, room in found]
+
+
 def comm(field: bytes) -> bytes:
     """A task's name without the NULs that fill its field."""
     return field.split(b"\0", 1)[0]

@@ -18,9 +18,7 @@ def quoted_names(field: bytes, size: int, second: int, *, cut: bool) -> list[str
         second: where the second name starts; 0: there is none.
         cut: a name was cut off; which of two, its missing NUL tells.
     """
-    rooms = (second, size - second) if second else (size,)
-    found = zip(record.names(field, size, second), rooms, strict=False)
-    return [quoted(name, cut=cut and len(name) == room) for name, room in found]
+    return [quoted(name, cut=was_cut) for name, was_cut in record.names_cut(field, size, second, cut=cut)]
 
 
 def quoted(name: bytes, *, cut: bool = False) -> str:
