@@ -46,6 +46,30 @@ enum ft_kind {
 	 */
 	FT_NAMED,         /* as ENDED, of a request that a filter hides */
 	FT_ENTRIES,       /* a part of a reply to READDIRPLUS, as it lay in the server's payload buffer */
+
+	FT_STEP,          /* an event again: the kernel went into a function, or came out of it; `step` says which */
+};
+
+/* Functions of the kernel that a STEP tells of. */
+enum ft_step {
+	FT_STEP_NONE = 0,
+	FT_STEP_QUEUE_FUSE_REQ,       /* fuse_uring_queue_fuse_req() */
+	FT_STEP_QUEUE_BQ_REQ,         /* fuse_uring_queue_bq_req() */
+	FT_STEP_ADD_REQ_TO_RING_ENT,  /* fuse_uring_add_req_to_ring_ent(): the entry takes the request */
+	FT_STEP_SEND_IN_TASK,         /* fuse_uring_send_in_task() */
+	FT_STEP_PREPARE_SEND,         /* fuse_uring_prepare_send() */
+	FT_STEP_COPY_HEADER_TO_RING,  /* copy_header_to_ring(), its result; `command_op` is which header: 0, 1, 2 */
+	FT_STEP_SET_UP_ZERO_COPY,     /* fuse_uring_set_up_zero_copy(), its result */
+	FT_STEP_SEND,                 /* fuse_uring_send() */
+	FT_STEP_CMD_DONE,             /* __io_uring_cmd_done(), before 6.17 io_uring_cmd_done(): `error` is what it is told */
+	FT_STEP_CMD,                  /* fuse_uring_cmd(), its result */
+	FT_STEP_COMMIT_FETCH,         /* fuse_uring_commit_fetch() */
+	FT_STEP_COMMIT,               /* fuse_uring_commit() */
+	FT_STEP_REQ_END,              /* fuse_uring_req_end(): `error` is what it is told */
+	FT_STEP_GET_NEXT_FUSE_REQ,    /* fuse_uring_get_next_fuse_req(), fuse_uring_next_fuse_req() */
+	FT_STEP_STOP_QUEUES,          /* fuse_uring_stop_queues() */
+	FT_STEP_ABORT_END_REQUESTS,   /* fuse_uring_abort_end_requests() */
+	FT_STEP_ENTRY_TEARDOWN,       /* fuse_uring_entry_teardown() */
 };
 
 enum ft_transport {
@@ -63,7 +87,16 @@ enum ft_flag {
 	FT_NAME_CUT = 1 << 5,             /* a name was longer than its place in extra[] */
 	FT_HAS_BUFFER = 1 << 6,           /* buffer_id and pool_offset are meant */
 	FT_HAS_ERROR = 1 << 7,            /* error is meant */
+	FT_POOL = 1 << 8,                 /* the queue takes payload buffers from a pool */
+	FT_HAS_SLOT = 1 << 9,             /* slot is meant */
+	FT_QUEUE_ZERO_COPY = 1 << 10,     /* fuse_ring_queue.zero_copy: made with FUSE_URING_ZERO_COPY */
+	FT_FILE_ZERO_COPY = 1 << 11,      /* fuse_args.zero_copy: opened with FOPEN_IO_URING_ZERO_COPY */
+	FT_HAS_PAGES = 1 << 12,           /* fuse_args.in_pages or out_pages: its data is in the client's pages */
+	FT_PAGES_READABLE = 1 << 13,      /* the server may read the registered pages (IO_BUF_SOURCE): of a WRITE */
+	FT_PAGES_WRITABLE = 1 << 14,      /* it may write them (IO_BUF_DEST): of a READ */
 };
+
+#define FT_NOT_COUNTED 0xffffffffu   /* buffers_free: the pool has too many to be counted here */
 
 struct ft_record {
 	u64 ns;             /* CLOCK_MONOTONIC */
@@ -77,25 +110,34 @@ struct ft_record {
 	u64 user_data;      /* of the SQE and its CQE */
 	u32 connection;     /* fuse_conn.dev, the name under /sys/fs/fuse/connections */
 	u32 opcode;
-	s32 error;          /* 0 or a negative errno: the reply's, or the result of a command */
+	s32 error;          /* 0 or a negative errno: the reply's, or the result of a command or a function */
 	u32 queue;          /* FT_NO_QUEUE: none or not known */
 	u32 pid;            /* of the current task: thread group, thread */
 	u32 tid;
 	u32 client_tid;     /* fuse_in_header.pid: the client's thread in the server's pid namespace */
-	u32 command_op;     /* enum fuse_uring_cmd */
+	u32 command_op;     /* enum fuse_uring_cmd; of FIXED_IO the opcode of its SQE, enum io_uring_op */
 	u32 buffer_id;      /* FT_NO_BUFFER: the queue has a pool, and the entry holds none of its buffers */
 	u32 pool_offset;
 	u32 payload_size;   /* of the buffer, bytes */
-	u32 length;         /* fuse_in_header.len or fuse_out_header.len */
+	/*
+	 * fuse_in_header.len or fuse_out_header.len. Of PAGES_REGISTERED the bytes of the pages; of FIXED_IO the bytes that
+	 * were moved.
+	 */
+	u32 length;
 	u8 kind;            /* enum ft_kind */
 	u8 transport;       /* enum ft_transport */
-	u8 flags;           /* enum ft_flag */
-	u8 second;          /* where the second name starts in extra[]; 0: there is none */
+	u16 flags;          /* enum ft_flag */
 	u16 header_size;    /* valid bytes in header[] */
 	u16 extra_size;     /* valid bytes in extra[] */
 	u16 cpu;
 	u16 slot;           /* the entry's registered-buffer index for zero-copy; of an SQE its buf_index */
+	u16 step;           /* enum ft_step */
+	u8 second;          /* where the second name starts in extra[]; 0: there is none */
+	u8 reserved;
 	u32 request_flags;  /* fuse_req.flags, the kernel's FR_* */
+	u32 segments;       /* of PAGES_REGISTERED: in how many pieces the pages lie */
+	u32 buffers;        /* SELECTED and RECYCLED: buffers of the pool, and how many are free after it */
+	u32 buffers_free;
 	char comm[16];
 	/*
 	 * At DELIVERED and COMMITTED the fuse_uring_req_header as it lay in the server's memory. At QUEUED and ENDED

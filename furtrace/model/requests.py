@@ -40,7 +40,7 @@ REQUEST: Final = np.dtype(
         ("buffer_id", "<i4"),
         ("pool_offset", "<u4"),
         ("transport", "u1"),
-        ("flags", "u1"),
+        ("flags", "<u2"),
         ("uncertain", "?"),
         ("pooled", "?"),
         ("second", "u1"),
@@ -168,7 +168,7 @@ class Requests:
         if len(kinds) and kinds[0] == Kind.INIT:
             self._forget_connection(int(batch["connection"][0]), int(batch["ns"][0]))
         named = batch["unique"] != 0
-        # Where each kind's events are in the batch; the records themselves, 632 bytes each, are never copied.
+        # Where each kind's events are in the batch; the records themselves, 648 bytes each, are never copied.
         places = {kind: np.flatnonzero((kinds == kind) & named) for kind in _FATES}
         told = np.concatenate(list(places.values()))
         if not len(told):
@@ -342,7 +342,7 @@ def _fill_queued(rows: Requests_, events: Events, at: Places) -> None:
 def _fill_delivered(rows: Requests_, events: Events, at: Places) -> None:
     rows["delivered_ns"][at] = events["ns"]
     flags = events["flags"]
-    rows["flags"][at] |= flags & ~np.uint8(Flag.CURRENT_IS_CLIENT)
+    rows["flags"][at] |= flags & ~np.uint16(Flag.CURRENT_IS_CLIENT)
     rows["server_pid"][at] = events["pid"]
     rows["server_tid"][at] = events["tid"]
     rows["server_comm"][at] = events["comm"]

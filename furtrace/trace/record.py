@@ -14,6 +14,7 @@ COMMAND_SIZE = 80
 EXTRA_SIZE = 192
 NO_QUEUE = 0xFFFFFFFF
 NO_BUFFER = 0xFFFFFFFF
+NOT_COUNTED = 0xFFFFFFFF
 INIT_SIZE = 64
 """Bytes of fuse_init_in, and of fuse_init_out after it, in the ``extra`` of INIT."""
 ARGUMENT_OFFSET = 64
@@ -49,6 +50,7 @@ class Kind(IntEnum):
     LOST = 20
     NAMED = 21
     ENTRIES = 22
+    STEP = 23
 
 
 HINTS: Final = (Kind.NAMED, Kind.ENTRIES)
@@ -76,6 +78,42 @@ class Flag(IntFlag):
     NAME_CUT = 32
     HAS_BUFFER = 64
     HAS_ERROR = 128
+    POOL = 256
+    HAS_SLOT = 512
+    QUEUE_ZERO_COPY = 1024
+    FILE_ZERO_COPY = 2048
+    HAS_PAGES = 4096
+    PAGES_READABLE = 8192
+    PAGES_WRITABLE = 16384
+
+
+class Step(IntEnum):
+    """``enum ft_step``: the kernel's function that a STEP tells of."""
+
+    NONE = 0
+    QUEUE_FUSE_REQ = 1
+    QUEUE_BQ_REQ = 2
+    ADD_REQ_TO_RING_ENT = 3
+    SEND_IN_TASK = 4
+    PREPARE_SEND = 5
+    COPY_HEADER_TO_RING = 6
+    SET_UP_ZERO_COPY = 7
+    SEND = 8
+    CMD_DONE = 9
+    CMD = 10
+    COMMIT_FETCH = 11
+    COMMIT = 12
+    REQ_END = 13
+    GET_NEXT_FUSE_REQ = 14
+    STOP_QUEUES = 15
+    ABORT_END_REQUESTS = 16
+    ENTRY_TEARDOWN = 17
+
+    @property
+    def function(self) -> str:
+        """The function's name in the kernel; two have had another one, which is left unsaid."""
+        special = {Step.COPY_HEADER_TO_RING: "copy_header_to_ring", Step.CMD_DONE: "__io_uring_cmd_done"}
+        return special.get(self, f"fuse_uring_{self.name.lower()}")
 
 
 RECORD = np.dtype(
@@ -103,13 +141,18 @@ RECORD = np.dtype(
         ("length", "<u4"),
         ("kind", "u1"),
         ("transport", "u1"),
-        ("flags", "u1"),
-        ("second", "u1"),
+        ("flags", "<u2"),
         ("header_size", "<u2"),
         ("extra_size", "<u2"),
         ("cpu", "<u2"),
         ("slot", "<u2"),
+        ("step", "<u2"),
+        ("second", "u1"),
+        ("reserved", "u1"),
         ("request_flags", "<u4"),
+        ("segments", "<u4"),
+        ("buffers", "<u4"),
+        ("buffers_free", "<u4"),
         ("comm", "V16"),
         ("header", "V288"),
         ("extra", "V192"),
