@@ -40,6 +40,32 @@ BPF_TABLE("lru_hash", u32, u8, client_threads, 4096);
 #define FT_CHOSEN 2
 BPF_TABLE("lru_hash", u64, u8, verdicts, 65536);
 
+/*
+ * The kernel runs no program that is already under way on the same CPU (bpf_prog.active), and since a program may be
+ * preempted (those at functions always, those at tracepoints since Linux 7), another task's event may find it so and
+ * be passed over. So each program has a stand-in at the same place, which does nothing unless the first one is under
+ * way here, which `busy` says, by its number; `stood_in` counts when it was. What both miss, the kernel has counted.
+ */
+BPF_PERCPU_ARRAY(busy, u32, 64);
+BPF_PERCPU_ARRAY(stood_in, u64, 1);
+
+static inline void ft_set_busy(u32 program, u32 now) {
+	volatile u32 *here = busy.lookup(&program);
+	if (here)
+		*here = now;
+}
+
+static inline int ft_stands_in(u32 program) {
+	int zero = 0;
+	u32 *here = busy.lookup(&program);
+	if (!here || !*here)
+		return 0;
+	u64 *count = stood_in.lookup(&zero);
+	if (count)
+		*count += 1;
+	return 1;
+}
+
 static inline struct ft_record *ft_begin(u8 kind) {
 	struct ft_record *e = events.ringbuf_reserve(sizeof(struct ft_record));
 	if (!e) {

@@ -80,34 +80,33 @@ static inline void ft_send_forgotten(struct fuse_in_header *head, u64 buffer, u3
 	}
 }
 
-RAW_TRACEPOINT_PROBE(sys_exit) {
-	void *regs = (void *)ctx->args[0];
+static inline void ft_at_sys_exit(u64 at, s64 result) {
+	void *regs = (void *)at;
 	struct fuse_in_header head = {};
 	u32 fd = 0;
 
-	if ((s64)ctx->args[1] < FT_IN_HEADER + FT_HEAD_SIZE)
-		return 0;
+	if (result < FT_IN_HEADER + FT_HEAD_SIZE)
+		return;
 	u64 buffer = ft_read_buffer(regs);
 	if (!buffer)
-		return 0;
+		return;
 	FT_REGISTER_AT(fd, regs, FT_FD_AT);
 	ft_channel *channel = ft_fuse_file_channel(ft_open_file(fd));
 	if (!channel || bpf_probe_read_user(&head, sizeof(head), (void *)buffer))
-		return 0;
+		return;
 	if (head.opcode != FT_FORGET_OPCODE && head.opcode != FT_BATCH_FORGET_OPCODE && head.opcode != FT_INTERRUPT_OPCODE)
-		return 0;
+		return;
 	u32 connection = ft_channel_number(channel);
 	if (!ft_connection_wanted(connection))
-		return 0;
+		return;
 	int shown = !FT_CLIENT && !FT_QUEUES && ft_opcode_wanted(head.opcode);
 	if (shown || head.opcode == FT_FORGET_OPCODE) {
 		struct ft_record *e = ft_begin(shown ? FT_DELIVERED : FT_NAMED);
 		if (!e)
-			return 0;
+			return;
 		ft_fill_forget(e, &head, buffer, connection);
 		events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 	}
 	if (head.opcode == FT_BATCH_FORGET_OPCODE)
 		ft_send_forgotten(&head, buffer, connection);
-	return 0;
 }

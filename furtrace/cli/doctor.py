@@ -18,6 +18,7 @@ from furtrace.probe.errors import ProbeError
 from furtrace.probe.kallsyms import fuse_functions
 from furtrace.probe.privilege import check_privilege, may_trace
 from furtrace.probe.vantage import Choice, Vantages
+from furtrace.trace.record import Kind, Step
 from furtrace.wire.dialect import dialect_of
 from furtrace.wire.text import printable
 
@@ -128,19 +129,35 @@ def _print_findings(console: Console, report: _Report) -> None:
 
 
 def _print_choices(console: Console, choices: list[Choice]) -> None:
-    table = Table(title="Where each event is seen", title_justify="left", box=None, pad_edge=False)
-    table.add_column("event", no_wrap=True)
-    table.add_column("seen at")
-    table.add_column("why not at a better place")
-    for choice in choices:
-        place = choice.place
-        seen = f"{place.how} {place.name}" + (f" ({place.note})" if place.note else "") if place else "not seen"
-        better = "; ".join(f"{other.name}: {reason}" for other, reason in choice.better)
-        table.add_row(Text(choice.kind.name), Text(seen, style="" if place else "dim"), Text(better, style="dim"))
+    events = [choice for choice in choices if isinstance(choice.about, Kind)]
+    steps = [choice for choice in choices if isinstance(choice.about, Step)]
     console.print()
-    console.print(table)
-    note = "FORGET and INTERRUPT pass no tracepoint; `furtrace live --forgets` shows them."
-    console.print(Text(note, style="dim"))
+    console.print(_choice_table("Where each event is seen", "event", events))
+    for note in (
+        "* with --steps kernel alone.",
+        "FORGET and INTERRUPT pass no tracepoint; `furtrace live --forgets` shows them.",
+    ):
+        console.print(Text(note, style="dim"))
+    console.print()
+    console.print(_choice_table("Steps inside the kernel (--steps kernel)", "function", steps))
+
+
+def _choice_table(title: str, head: str, choices: list[Choice]) -> Table:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table.add_column(head, no_wrap=True)
+    table.add_column("seen at")
+    table.add_column("why not" if head == "function" else "why not at a better place")
+    for choice in choices:
+        about = choice.about
+        name = about.function if isinstance(about, Step) else about.name + ("*" if choice.kernel else "")
+        better = choice.lacking or "; ".join(_why_not(place.name, name, reason) for place, reason in choice.better)
+        seen = Text(choice.seen or "not seen", style="" if choice.seen else "dim")
+        table.add_row(Text(name), seen, Text(better, style="dim"))
+    return table
+
+
+def _why_not(place: str, name: str, reason: str) -> str:
+    return reason if place == name else f"{place}: {reason}"
 
 
 def _print_connections(console: Console, report: _Report) -> None:

@@ -11,7 +11,7 @@ import click
 
 from furtrace.cli.command import exit_status, running
 from furtrace.cli.errors import OutputError
-from furtrace.cli.options import What, filter_options, what
+from furtrace.cli.options import What, filter_options, probe_options, what
 from furtrace.cli.outputs import EventOutput, JsonOutput, PlainOutput, ScreenOutput, summary
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
@@ -19,6 +19,7 @@ from furtrace.model.conversation import Conversation
 from furtrace.model.requests import Requests
 from furtrace.probe.filters import Filters
 from furtrace.probe.live import LiveTrace, Target
+from furtrace.probe.vantage import Vantage
 from furtrace.views.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 @click.command("live", short_help="Trace as it happens.")
 @filter_options
+@probe_options
 @click.option("--plain", is_flag=True, help="A line a request, also on a terminal.")
 @click.option("--events", is_flag=True, help="A line an event instead of a line a request.")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines; the last one is the summary.")
@@ -52,6 +54,8 @@ def command(plain: bool, events: bool, as_json: bool, **options: Any) -> None:
     if options["duration"] is not None and not math.isfinite(options["duration"]):
         raise click.UsageError("--duration takes a number of seconds.")
     lines = plain or events or as_json or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb"
+    if options["steps"] == "kernel" and options["vantage"] == "tracepoint":
+        raise click.UsageError("--steps kernel needs the kernel's functions; leave out --vantage tracepoint.")
     if options["count"] and not lines:
         raise click.UsageError("--count counts lines; give --plain, --events or --json with it.")
     sys.exit(_Live(wanted, options, lines=lines, events=events, as_json=as_json).run())
@@ -77,7 +81,8 @@ class _Live:
         stack = contextlib.ExitStack()
         with stack:
             stopping = stack.enter_context(Stopping())
-            trace = stack.enter_context(LiveTrace(self._target, self._filters))
+            vantage, kernel_steps = Vantage(self._options["vantage"]), self._options["steps"] == "kernel"
+            trace = stack.enter_context(LiveTrace(self._target, self._filters, vantage, kernel_steps))
             self._announce(trace)
             limits = Limits(self._options["duration"])
             process = None
@@ -99,7 +104,7 @@ class _Live:
         else:
             info = trace.info
             click.echo(
-                f"Tracing on Linux {info.kernel} ({info.dialect} dialect, by {info.vantage}s); Ctrl-C ends.", err=True
+                f"Tracing on Linux {info.kernel} ({info.dialect} dialect, by {info.vantage}); Ctrl-C ends.", err=True
             )
 
     def _show(self, trace: LiveTrace, loop: TraceLoop, stopping: Stopping) -> str | None:

@@ -86,6 +86,21 @@ _FILTERS = (
 )  # fmt: skip
 
 
+def probe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say how the kernel is watched: ``steps`` and ``vantage``."""
+    for option in reversed(_PROBES):
+        command = option(command)
+    return command
+
+
+_PROBES = (
+    click.option("--steps", type=click.Choice(["protocol", "kernel"]), default="protocol", show_default=True,
+                 help="How fine: what server and kernel say to each other, or also what the kernel does in between."),
+    click.option("--vantage", type=click.Choice(["auto", "function", "tracepoint"]), default="auto", show_default=True,
+                 help="Where the kernel is watched: at its functions where it lets them be, or at tracepoints alone."),
+)  # fmt: skip
+
+
 def what(options: dict[str, Any]) -> What:
     """Take the filter options out of a command's options.
 

@@ -41,6 +41,12 @@ class _Member(ctypes.Structure):
     _fields_ = (("name_off", ctypes.c_uint32), ("type", ctypes.c_uint32), ("offset", ctypes.c_uint32))
 
 
+class _Parameter(ctypes.Structure):
+    """``struct btf_param``, 8 bytes."""
+
+    _fields_ = (("name_off", ctypes.c_uint32), ("type", ctypes.c_uint32))
+
+
 class _Enumerator(ctypes.Structure):
     """``struct btf_enum``, 8 bytes."""
 
@@ -68,6 +74,7 @@ def libbpf() -> ctypes.CDLL:
         "btf__find_by_name_kind": (ctypes.c_int, [pointer, text, number]),
         "btf__type_by_id": (ctypes.POINTER(_Type), [pointer, number]),
         "btf__name_by_offset": (text, [pointer, number]),
+        "btf__type_cnt": (number, [pointer]),
         "btf_dump__new": (pointer, [pointer, _PRINTF, pointer, pointer]),
         "btf_dump__dump_type": (ctypes.c_int, [pointer, number]),
         "btf_dump__free": (None, [pointer]),
@@ -170,6 +177,19 @@ class KernelTypes:
         """BTF id of a kernel function, which fentry needs; 0 if BTF does not know it."""
         return self._find(name, _KIND_FUNC)
 
+    def parameters(self, function: str) -> tuple[str, ...] | None:
+        """Names of the parameters of a kernel function, in their order; None if BTF does not know it."""
+        type_id = self.function_id(function)
+        if not type_id:
+            return None
+        prototype = self._type(self._type(type_id).size_or_type)
+        array = (_Parameter * prototype.vlen).from_address(ctypes.addressof(prototype) + ctypes.sizeof(_Type))
+        return tuple(self._name(parameter.name_off) for parameter in array)
+
+    def in_module(self, type_id: int) -> bool:
+        """Whether a type is the fuse module's, not the kernel's own."""
+        return self._btf != self._base and type_id >= int(self._lib.btf__type_cnt(self._base))
+
     def has_tracepoint(self, name: str) -> bool:
         """Whether the kernel has the tracepoint ``name`` (``fuse_request_send``)."""
         return self._find(f"btf_trace_{name}", _KIND_TYPEDEF) > 0
@@ -206,6 +226,16 @@ class KernelTypes:
         lines = [
             f"#define OFFSET_{struct}_{name} {at}" for struct in structs for name, at in self.offsets(struct).items()
         ]
+        return "\n".join(lines) + "\n"
+
+    def bit_macros(self, structs: Iterable[str]) -> str:
+        """Lines ``#define BIT_<struct>_<member> <bits>``: where bit fields are, of which C takes no address."""
+        lines = []
+        for struct in structs:
+            type_id = self._find(struct, _KIND_STRUCT)
+            for member, bits, is_bit_field in self._members(type_id, 0) if type_id else ():
+                if is_bit_field:
+                    lines.append(f"#define BIT_{struct}_{member} {bits}")
         return "\n".join(lines) + "\n"
 
     def layout_checks(self, structs: Iterable[str]) -> str:

@@ -6,20 +6,22 @@ from pathlib import Path
 from furtrace.probe.errors import ProbeError
 
 _KALLSYMS = Path("/proc/kallsyms")
+_PARTS = (b"fuse_", b"io_uring", b"io_buffer", b"_to_ring")
 
 
 @functools.cache
 def fuse_functions() -> dict[str, int]:
-    """Address by name of every kernel function in whose name ``fuse_``, ``io_uring`` or ``io_buffer`` occurs.
+    """Address by name of every kernel function that fuse over io_uring may have to do with.
 
-    Names that the compiler changed (``fuse_uring_send.constprop.0``) are there as they are.
+    Those in whose name ``fuse_``, ``io_uring``, ``io_buffer`` or ``_to_ring`` occurs. Names that the compiler changed
+    (``fuse_uring_send.constprop.0``) are there as they are.
 
     Raises:
         ProbeError: the addresses are hidden from this user.
     """
     found: dict[str, int] = {}
     for line in _KALLSYMS.read_bytes().splitlines():
-        if b"fuse_" not in line and b"io_uring" not in line and b"io_buffer" not in line:
+        if not any(part in line for part in _PARTS):
             continue
         address, kind, name = line.split()[:3]
         if kind in b"tTwW":

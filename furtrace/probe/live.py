@@ -18,6 +18,7 @@ from furtrace.probe.filters import Filters
 from furtrace.probe.mounts import MountWatch, absolute, fuse_mounts, mount_names, mounted_at
 from furtrace.probe.privilege import check_privilege
 from furtrace.probe.program import Program
+from furtrace.probe.vantage import Plan, Vantage, Vantages
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Records, no_records
 from furtrace.wire.dialect import dialect_of
@@ -42,12 +43,16 @@ class Target:
 class LiveTrace:
     """A trace of the running kernel; a context manager.
 
+    ``kernel_steps``: also what the kernel's functions do with a request, one by one.
+
     Raises:
         ProbeError: on entering, if it can't be had.
     """
 
     target: Target
     filters: Filters
+    vantage: Vantage = Vantage.AUTO
+    kernel_steps: bool = False
     info: TraceInfo = field(init=False)
     _held: list[Records] = field(default_factory=list)
     _held_lost: int = 0
@@ -62,10 +67,13 @@ class LiveTrace:
         client = self.filters.client
         if client is not None and process_is_gone(client):
             raise ProbeError(f"There is no process {client} to be the client; check --client.")
-        self.info = _trace_info()
+        plan = Vantages(running_kernel()).plan(
+            self.vantage, kernel_steps=self.kernel_steps, forgets=self.filters.forgets
+        )
+        self.info = _trace_info(plan)
         with contextlib.ExitStack() as stack:
             self._watch = stack.enter_context(MountWatch())
-            self._program = Program(self.filters)
+            self._program = Program(self.filters, plan)
             stack.callback(self._program.close)
             self._choose()
             self._note_mounts()
@@ -192,17 +200,21 @@ class LiveTrace:
         """Events that found no room in the ring buffer since the start, by CPU."""
         return self._program.lost_by_cpu()
 
+    def skipped(self) -> int:
+        """Events since the start for which the kernel ran no probe, for one was preempted on the same CPU."""
+        return self._program.skipped()
+
     def fill(self) -> float:
         """How full the ring buffer is, 0 to 1."""
         return self._program.ring.fill()
 
 
-def _trace_info() -> TraceInfo:
+def _trace_info(plan: Plan) -> TraceInfo:
     types = running_kernel()
     return TraceInfo(
         kernel=platform.release(),
         dialect=str(dialect_of(types.members("fuse_uring_ent_in_out"))),
-        vantage="tracepoint",
+        vantage=plan.vantage,
         realtime_offset_ns=time.time_ns() - time.monotonic_ns(),
         command_line=" ".join(sys.argv),
     )

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import os
+import platform
 import tempfile
 from collections.abc import Iterable, Iterator
 from importlib import resources
@@ -14,7 +15,10 @@ from furtrace.probe.btf import KernelTypes, libbpf, running_kernel
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.filters import Filters
 from furtrace.probe.kallsyms import fuse_functions
+from furtrace.probe.probes import Probes
+from furtrace.probe.programs import source
 from furtrace.probe.ring import Ring
+from furtrace.probe.vantage import Plan
 
 RING_PAGES: Final = 16384
 """Size of the ring buffer: 64 MiB, 104 000 records, a second of the busiest traffic that was measured."""
@@ -22,11 +26,13 @@ RING_PAGES: Final = 16384
 STRUCTS: Final = (
     *("fuse_req", "fuse_args", "fuse_iqueue_ops", "fuse_mount", "fuse_chan", "fuse_conn", "fuse_dev"),
     *("fuse_ring", "fuse_ring_queue", "fuse_ring_ent", "fuse_bufpool", "fuse_uring_req_header", "fuse_uring_cmd_req"),
-    *("io_kiocb", "io_ring_ctx", "io_uring_cmd", "io_uring_sqe", "io_uring_cqe", "io_rsrc_node"),
+    *("io_kiocb", "io_ring_ctx", "io_uring_cmd", "io_uring_sqe", "io_uring_cqe", "io_rsrc_node", "io_rw"),
+    "io_mapped_ubuf",
     *("file", "file_operations", "files_struct", "fdtable"),
     *("seq_file", "bpf_iter_meta", "bpf_iter__task_file"),
 )
 OFFSETS: Final = ("task_struct", "pt_regs")
+BIT_FIELDS: Final = ("fuse_args",)
 ENUMS: Final = ("fuse_req_flag", "io_uring_op")
 
 _TRACING, _ITERATOR = 26, 28  # BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER (include/uapi/linux/bpf.h)
@@ -38,6 +44,10 @@ def sources() -> Path:
     package = Path(str(resources.files("furtrace")))
     inside = package / "probes"
     return inside if inside.is_dir() else package.parent / "probes"
+
+
+def _has_slots(types: KernelTypes) -> bool:
+    return "zero_copied" in types.members("fuse_ring_ent") and "priv" in types.members("io_mapped_ubuf")
 
 
 def _settings(types: KernelTypes, filters: Filters) -> str:
@@ -52,7 +62,9 @@ def _settings(types: KernelTypes, filters: Filters) -> str:
         f"#define FT_DEV_READ {address('fuse_dev_read')}\n"
         f"#define FT_SEND_DEV {address('fuse_dev_queue_req')}\n"
         f"#define FT_SEND_URING {address('fuse_uring_queue_fuse_req')}\n"
+        f"#define FT_ZERO_COPY_RELEASE {address('fuse_zero_copy_release')}\n"
         f"#define FT_HAS_URING {int(bool(types.members('fuse_ring_ent')))}\n"
+        f"#define FT_HAS_SLOTS {int(_has_slots(types))}\n"
         + ("#define FT_HAVE_REQUEST_SENT 1\n" if types.has_tracepoint("fuse_request_sent") else "")
         + filters.defines()
     )
@@ -65,6 +77,7 @@ def _kernel_header(types: KernelTypes) -> str:
         types.layout_checks(STRUCTS),
         types.feature_macros(STRUCTS, ENUMS),
         types.offset_macros(OFFSETS),
+        types.bit_macros(BIT_FIELDS),
     )
     return "".join(parts)
 
@@ -85,16 +98,23 @@ def _stderr_kept() -> Iterator[list[str]]:
             said.extend(sink.read().splitlines())
 
 
-def compile_program(names: Iterable[str], filters: Filters) -> Any:
-    """Compile the named programs of :func:`sources` as one and attach its tracepoints; return bcc's ``BPF``.
+def compile_program(names: Iterable[str], filters: Filters, plan: Plan | None = None) -> Any:
+    """Compile the named sources of :func:`sources` as one, with the programs of a plan; return bcc's ``BPF``.
+
+    Args:
+        names: what follows ``common.h``, in this order.
+        filters: what is traced.
+        plan: what is watched; the programs for it follow the sources. None: nothing.
 
     Raises:
         ProbeError: no privilege, no BTF, no bcc, or the kernel does not take the program.
     """
-    module, types = bcc.load(), running_kernel()
+    module, types, plan = bcc.load(), running_kernel(), plan or Plan()
     text = '#include "kernel_types.h"\n' + _settings(types, filters)
+    text += "".join(f"#define {name} {value}\n" for name, value in plan.macros.items())
     for name in ("record.h", "common.h", *names):
         text += f'#line 1 "{name}"\n' + (sources() / name).read_text()
+    text += '#line 1 "programs"\n' + source(plan.tracepoints, plan.attachments, stand_ins=preemptible())
     said: list[str] = []
     try:
         with bcc.kernel_tree({"kernel_types.h": _kernel_header(types)}), _stderr_kept() as said:
@@ -104,6 +124,11 @@ def compile_program(names: Iterable[str], filters: Filters) -> Any:
             raise
         reason = next((line for line in said if "error" in line.lower()), str(error))
         raise ProbeError(f"The probes do not fit this kernel: {reason.strip()}") from error
+
+
+def preemptible() -> bool:
+    """Whether the kernel may let another task run while one is in the kernel, and so in a probe (CONFIG_PREEMPTION)."""
+    return "PREEMPT" in platform.version()
 
 
 def run_iterator(bpf: Any, function: str) -> bytes:
@@ -131,19 +156,39 @@ def run_iterator(bpf: Any, function: str) -> bytes:
         os.close(link)
 
 
+_SHARED: Final = ("request.h", "ring.h", "buffers.h")
+
+
 class Program:
-    """The probes of the tracepoint vantage, attached, but silent until :meth:`arm`.
+    """The probes of a trace, attached, but silent until :meth:`arm`.
+
+    Args:
+        filters: what is traced.
+        plan: what is watched.
 
     Raises:
         ProbeError: as :func:`compile_program`.
     """
 
-    def __init__(self, filters: Filters) -> None:
+    def __init__(self, filters: Filters, plan: Plan) -> None:
         forgets = ("forgets.c",) if filters.forgets else ()
-        self._bpf = compile_program(("tracepoint.c", *forgets, "connections.c"), filters)
+        names = (*_SHARED, "tracepoint.c", *forgets, "function.c", "connections.c")
+        self._bpf = compile_program(names, filters, plan)
+        self._probes = Probes(self._bpf, running_kernel(), stand_ins=preemptible())
+        try:
+            with _stderr_kept():
+                self._probes.attach(plan)
+        except ProbeError:
+            self._detach()
+            raise
         self.ring = Ring(self._bpf["events"].map_fd, RING_PAGES)
         self._armed, self._others, self._listed = 0, _SHOW, 0
         self._lost_before = 0
+        self._skipped_before = 0
+
+    def _detach(self) -> None:
+        self._probes.close()
+        self._bpf.cleanup()
 
     @property
     def bpf(self) -> Any:
@@ -152,6 +197,7 @@ class Program:
 
     def arm(self) -> None:
         """Begin to write events, in all probes at once."""
+        self._skipped_before = self._skips()
         self._armed = 1
         self._set()
 
@@ -178,16 +224,26 @@ class Program:
         return {int(key.value) for key in self._bpf["connections"].keys()}  # noqa: SIM118 - bcc's table is no dict
 
     def lost(self) -> int:
-        """Events that found no room in the ring since the last call, summed over the CPUs."""
-        total = sum(self.lost_by_cpu())
-        lost, self._lost_before = total - self._lost_before, total
+        """Events that were not written since the last call: no room in the ring, or no probe was run for them."""
+        total = sum(self.lost_by_cpu()) + self.skipped()
+        lost, self._lost_before = max(0, total - self._lost_before), max(total, self._lost_before)
         return lost
 
     def lost_by_cpu(self) -> list[int]:
         """Events that found no room in the ring, since the start, by CPU."""
         return [int(count) for count in self._bpf["lost"][ctypes.c_int(0)]]
 
+    def skipped(self) -> int:
+        """Events, since the start, for which the kernel ran neither a probe nor its stand-in: both were under way.
+
+        Some of them may be of no interest: a probe finds that out by itself.
+        """
+        return max(0, self._skips() - self._skipped_before)
+
+    def _skips(self) -> int:
+        return self._probes.misses() - sum(int(count) for count in self._bpf["stood_in"][ctypes.c_int(0)])
+
     def close(self) -> None:
         """Detach the probes and free the maps."""
         self.ring.close()
-        self._bpf.cleanup()
+        self._detach()

@@ -1,0 +1,108 @@
+"""The programs of a trace, attached to tracepoints and functions."""
+
+import ctypes
+import os
+from typing import Any
+
+from furtrace.probe.btf import KernelTypes, libbpf
+from furtrace.probe.errors import ProbeError
+from furtrace.probe.functions import Attachment, Moment, Way
+from furtrace.probe.programs import KEEPER, STAND_IN, Tracepoint
+from furtrace.probe.tracing import FENTRY, FEXIT, Tracing
+from furtrace.probe.vantage import Plan
+
+
+class _ProgramInfo(ctypes.Structure):
+    """``struct bpf_prog_info`` of include/uapi/linux/bpf.h, of which only the last member here is of interest."""
+
+    _fields_ = (("before", ctypes.c_char * 208), ("recursion_misses", ctypes.c_uint64))
+
+
+def misses(program: int) -> int:
+    """How often the kernel did not run a program, by its descriptor, for it was under way on the same CPU."""
+    info = _ProgramInfo()
+    size = ctypes.c_uint32(ctypes.sizeof(info))
+    if libbpf().bpf_obj_get_info_by_fd(program, ctypes.byref(info), ctypes.byref(size)) < 0:
+        return 0
+    return int(info.recursion_misses)
+
+
+class Probes:
+    """Attaches the programs of a compiled text, until :meth:`close`.
+
+    Args:
+        bpf: bcc's object for the text.
+        types: of the running kernel.
+        stand_ins: whether the text has them.
+    """
+
+    def __init__(self, bpf: Any, types: KernelTypes, *, stand_ins: bool) -> None:
+        self._bpf = bpf
+        self._tracing = Tracing(types)
+        self._stand_ins = stand_ins
+        self._links: list[int] = []
+        self._programs: list[int] = []
+
+    def attach(self, plan: Plan) -> None:
+        """Attach all that is planned.
+
+        Raises:
+            ProbeError: the kernel does not take a program.
+        """
+        for tracepoint in plan.tracepoints:
+            self._tracepoint(tracepoint)
+        for attachment in plan.attachments:
+            if attachment.way is Way.FENTRY:
+                self._fentry(attachment)
+            else:
+                self._kprobe(attachment)
+
+    def misses(self) -> int:
+        """How often the kernel ran none of these programs where it should have, their stand-ins not counted."""
+        return sum(map(misses, self._programs))
+
+    def close(self) -> None:
+        """Detach those that bcc does not detach itself."""
+        self._tracing.close()
+        while self._links:
+            os.close(self._links.pop())
+
+    def _names(self, program: str) -> list[str]:
+        return [program, program + STAND_IN] if self._stand_ins else [program]
+
+    def _load(self, program: str, program_type: int, where: str) -> int:
+        try:
+            return int(self._bpf.load_func(program.encode(), program_type).fd)
+        except Exception as error:  # bcc raises plain Exception for whatever goes wrong
+            raise ProbeError(f"The kernel refuses the probe at {where}: {error}") from error
+
+    def _tracepoint(self, tracepoint: Tracepoint) -> None:
+        for name in self._names(tracepoint.program):
+            program = self._load(name, self._bpf.RAW_TRACEPOINT, tracepoint.name)
+            link = libbpf().bpf_raw_tracepoint_open(tracepoint.name.encode(), program)
+            if link < 0:
+                raise ProbeError(
+                    f"The kernel refuses the probe at {tracepoint.name}: {os.strerror(ctypes.get_errno())}"
+                )
+            self._links.append(link)
+            if name == tracepoint.program:
+                self._programs.append(program)
+
+    def _fentry(self, attachment: Attachment) -> None:
+        attach_type = FEXIT if attachment.watch.moment is Moment.LEAVE else FENTRY
+        for name in self._names(attachment.program):
+            program = self._tracing.add(attachment.symbol, self._bpf.dump_func(name.encode()), attach_type)
+            if name == attachment.program:
+                self._programs.append(program)
+
+    def _kprobe(self, attachment: Attachment) -> None:
+        event, name = attachment.symbol.encode(), attachment.program.encode()
+        try:
+            if attachment.keeps_arguments:
+                self._bpf.attach_kprobe(event=event, fn_name=name + KEEPER.encode())
+                self._bpf.attach_kretprobe(event=event, fn_name=name)
+            else:
+                self._bpf.attach_kprobe(event=event, fn_name=name)
+        except Exception as error:  # bcc raises plain Exception for whatever goes wrong
+            raise ProbeError(f"The kernel refuses the probe at {attachment.symbol}: {error}") from error
+        self._programs.append(int(self._bpf.funcs[name].fd))

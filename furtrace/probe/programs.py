@@ -1,0 +1,151 @@
+"""Writes the BPF programs around the handlers of ``probes/*.c``, in C.
+
+A program takes the arguments from where this kernel has them, at a function by the names that BTF gives them, and calls
+its handler. So one handler serves fentry and kprobe, and kernels whose functions take their arguments in another order.
+
+A program that may be preempted has a stand-in (``probes/common.h``, at ``busy``). Programs of kprobes may not be.
+"""
+
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from furtrace.probe.functions import SCALARS, Attachment, Moment, Way
+
+# Where the calling convention puts arguments, and the result, as members of struct pt_regs.
+_X86: Final = ("di", "si", "dx", "cx", "r8", "r9")
+_REGISTERS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "x86_64": (tuple(f"OFFSET_pt_regs_{name}" for name in _X86), "OFFSET_pt_regs_ax"),
+    "aarch64": (tuple(f"OFFSET_pt_regs_regs + {8 * at}" for at in range(8)), "OFFSET_pt_regs_regs"),
+}
+
+STAND_IN: Final = "_again"
+"""What a stand-in's name ends in."""
+KEEPER: Final = "_args"
+"""What the name of the program ends in that keeps a function's arguments for a kretprobe."""
+
+
+def registers_known() -> bool:
+    """Whether kprobes can find a function's arguments on this machine's architecture."""
+    return platform.machine() in _REGISTERS
+
+
+@dataclass(frozen=True)
+class Tracepoint:
+    """A handler at a tracepoint. ``arguments``: those of the tracepoint that it takes, in the handler's order."""
+
+    name: str
+    arguments: tuple[int, ...]
+
+    @property
+    def program(self) -> str:
+        """The program's name in C."""
+        return f"at_{self.name}"
+
+
+def source(tracepoints: Iterable[Tracepoint], attachments: Iterable[Attachment], *, stand_ins: bool) -> str:
+    """The programs, to follow ``probes/tracepoint.c`` and ``probes/function.c``.
+
+    Args:
+        tracepoints: where to be at tracepoints.
+        attachments: where to be at functions.
+        stand_ins: whether programs may be preempted on this kernel.
+    """
+    writer = _Writer(stand_ins=stand_ins)
+    for tracepoint in tracepoints:
+        writer.tracepoint(tracepoint)
+    chosen = list(attachments)
+    kept = [one for one in chosen if one.keeps_arguments]
+    if kept:
+        writer.flights(kept)
+    for one in chosen:
+        writer.function(one, kept.index(one) if one in kept else 0)
+    return writer.text
+
+
+# What a function that is under way was called with, by its thread and which function it is.
+_FLIGHTS: Final = """
+struct ft_flight {{ u64 arguments[{most}]; }};
+struct ft_flight_key {{ u32 thread, function; }};
+BPF_HASH(flights, struct ft_flight_key, struct ft_flight, 16384);
+"""
+_KEY: Final = "\tstruct ft_flight_key key = {{ bpf_get_current_pid_tgid(), {number} }};\n"
+
+
+class _Writer:
+    def __init__(self, *, stand_ins: bool) -> None:
+        self._stand_ins = stand_ins
+        self._programs = 0
+        self.text = ""
+
+    def tracepoint(self, tracepoint: Tracepoint) -> None:
+        arguments = ", ".join(f"ctx->args[{at}]" for at in tracepoint.arguments)
+        body = f"\tft_at_{tracepoint.name}({arguments});\n"
+        self._preemptible(tracepoint.program, "struct bpf_raw_tracepoint_args *ctx", body)
+
+    def flights(self, kept: Sequence[Attachment]) -> None:
+        self.text += _FLIGHTS.format(most=max(len(one.positions) for one in kept))
+        for number, one in enumerate(kept):
+            self._plain(one.program + KEEPER, "void *ctx", _keeper(one, number))
+
+    def function(self, one: Attachment, number: int) -> None:
+        names = one.watch.parameters
+        declared = "".join(f"\t{_type(name)}{name} = 0;\n" for name in names)
+        check = "\tif (!ft_is_entry(ent))\n\t\treturn 0;\n" if not one.checked and "ent" in names else ""
+        call = one.watch.call.format(**{name: name for name in names}, result="result")
+        if one.way is Way.FENTRY:
+            body = f"{declared}{_from_context(one)}{check}\t{call};\n"
+            self._preemptible(one.program, "unsigned long long *ctx", body)
+        else:
+            taken = _from_flight(one, number) if one.keeps_arguments else _from_registers(one)
+            self._plain(one.program, "void *ctx", f"{declared}{taken}{check}\t{call};\n")
+
+    def _plain(self, name: str, context: str, body: str) -> None:
+        self.text += f"\nint {name}({context}) {{\n{body}\treturn 0;\n}}\n"
+
+    def _preemptible(self, name: str, context: str, body: str) -> None:
+        if not self._stand_ins:
+            self._plain(name, context, body)
+            return
+        number = self._programs
+        self._programs += 1
+        self._plain(name, context, f"\tft_set_busy({number}, 1);\n{body}\tft_set_busy({number}, 0);\n")
+        self._plain(name + STAND_IN, context, f"\tif (!ft_stands_in({number}))\n\t\treturn 0;\n{body}")
+
+
+def _type(name: str) -> str:
+    return "u64 " if name in SCALARS else "void *"
+
+
+def _register(place: str, name: str) -> str:
+    return f"\tbpf_probe_read_kernel(&{name}, sizeof({name}), (char *)ctx + {place});\n"
+
+
+def _keeper(one: Attachment, number: int) -> str:
+    places, _ = _REGISTERS[platform.machine()]
+    body = _KEY.format(number=number) + "\tstruct ft_flight flight = {};\n"
+    body += "".join(_register(places[at], f"flight.arguments[{i}]") for i, at in enumerate(one.positions))
+    return body + "\tflights.update(&key, &flight);\n"
+
+
+def _from_context(one: Attachment) -> str:
+    taken = "".join(
+        f"\t{name} = ({_type(name).strip()})ctx[{at}];\n"
+        for name, at in zip(one.watch.parameters, one.positions, strict=True)
+    )
+    return taken + (f"\ts32 result = ctx[{one.count}];\n" if one.watch.moment is Moment.LEAVE else "")
+
+
+def _from_registers(one: Attachment) -> str:
+    places, _ = _REGISTERS[platform.machine()]
+    return "".join(_register(places[at], name) for name, at in zip(one.watch.parameters, one.positions, strict=True))
+
+
+def _from_flight(one: Attachment, number: int) -> str:
+    _, place = _REGISTERS[platform.machine()]
+    taken = _KEY.format(number=number)
+    taken += "\tstruct ft_flight *flight = flights.lookup(&key);\n\tif (!flight)\n\t\treturn 0;\n"
+    for at, name in enumerate(one.watch.parameters):
+        taken += f"\t{name} = ({_type(name).strip()})flight->arguments[{at}];\n"
+    return taken + "\tflights.delete(&key);\n\ts32 result = 0;\n" + _register(place, "result")

@@ -1,0 +1,199 @@
+"""Programs that the kernel calls from its own functions: fentry and fexit, loaded without bcc.
+
+bcc 0.26 loads them for functions of the kernel itself alone; fuse may be a module. So their instructions are taken from
+bcc, and given to the kernel by the system call (``union bpf_attr`` of include/uapi/linux/bpf.h).
+"""
+
+import ctypes
+import errno
+import functools
+import os
+from typing import Final
+
+from furtrace.probe.btf import KernelTypes, libbpf
+from furtrace.probe.errors import ProbeError
+
+_LOAD, _TRACING = 5, 26  # BPF_PROG_LOAD, BPF_PROG_TYPE_TRACING
+FENTRY: Final = 24
+"""BPF_TRACE_FENTRY."""
+FEXIT: Final = 25
+"""BPF_TRACE_FEXIT."""
+_SYSCALL_BPF: Final = {"x86_64": 321}.get(os.uname().machine, 280)  # 280: every architecture that came later
+_RETURN_ZERO: Final = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
+_INSTRUCTION: Final = 8
+_LOG_SIZE: Final = 1 << 16
+
+
+class _LoadAttributes(ctypes.Structure):
+    """The part of ``union bpf_attr`` that BPF_PROG_LOAD takes, up to attach_btf_obj_fd."""
+
+    _fields_ = (
+        ("prog_type", ctypes.c_uint32),
+        ("insn_cnt", ctypes.c_uint32),
+        ("insns", ctypes.c_uint64),
+        ("license", ctypes.c_uint64),
+        ("log_level", ctypes.c_uint32),
+        ("log_size", ctypes.c_uint32),
+        ("log_buf", ctypes.c_uint64),
+        ("kern_version", ctypes.c_uint32),
+        ("prog_flags", ctypes.c_uint32),
+        ("prog_name", ctypes.c_char * 16),
+        ("prog_ifindex", ctypes.c_uint32),
+        ("expected_attach_type", ctypes.c_uint32),
+        ("prog_btf_fd", ctypes.c_uint32),
+        ("func_info_rec_size", ctypes.c_uint32),
+        ("func_info", ctypes.c_uint64),
+        ("func_info_cnt", ctypes.c_uint32),
+        ("line_info_rec_size", ctypes.c_uint32),
+        ("line_info", ctypes.c_uint64),
+        ("line_info_cnt", ctypes.c_uint32),
+        ("attach_btf_id", ctypes.c_uint32),
+        ("attach_btf_obj_fd", ctypes.c_uint32),
+    )
+
+
+class _BtfInfo(ctypes.Structure):
+    """``struct bpf_btf_info``."""
+
+    _fields_ = (
+        ("btf", ctypes.c_uint64),
+        ("btf_size", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("name", ctypes.c_uint64),
+        ("name_len", ctypes.c_uint32),
+        ("kernel_btf", ctypes.c_uint32),
+    )
+
+
+def module_types(module: str) -> int:
+    """Return a descriptor of a module's BTF, which the caller closes.
+
+    Raises:
+        OSError: the kernel has none of that name, or does not give it.
+    """
+    library = libbpf()
+    number = ctypes.c_uint32(0)
+    while library.bpf_btf_get_next_id(number, ctypes.byref(number)) == 0:
+        descriptor = library.bpf_btf_get_fd_by_id(number)
+        if descriptor < 0:
+            continue
+        name = ctypes.create_string_buffer(64)
+        info = _BtfInfo(name=ctypes.addressof(name), name_len=len(name))
+        size = ctypes.c_uint32(ctypes.sizeof(info))
+        failed = library.bpf_obj_get_info_by_fd(descriptor, ctypes.byref(info), ctypes.byref(size))
+        if not failed and info.kernel_btf and name.value == module.encode():
+            return int(descriptor)
+        os.close(descriptor)
+    raise OSError(errno.ENOENT, f"the kernel has no BTF of the module {module}")
+
+
+def load(instructions: bytes, attach_type: int, target: int, module: int | None = None, *, log: bool = False) -> int:
+    """Load a program of BPF_PROG_TYPE_TRACING, and return its descriptor.
+
+    Args:
+        instructions: 8 bytes each.
+        attach_type: :data:`FENTRY` or :data:`FEXIT`.
+        target: BTF id of the function.
+        module: descriptor of the module's BTF that the id is of; None: the kernel's own.
+        log: the verifier's own words become part of the error.
+
+    Raises:
+        OSError: the kernel refuses it.
+    """
+    code = ctypes.create_string_buffer(instructions, len(instructions))
+    licence = ctypes.create_string_buffer(b"GPL")
+    said = ctypes.create_string_buffer(_LOG_SIZE if log else 1)
+    attributes = _LoadAttributes(
+        prog_type=_TRACING,
+        insn_cnt=len(instructions) // _INSTRUCTION,
+        insns=ctypes.addressof(code),
+        license=ctypes.addressof(licence),
+        log_level=int(log),
+        log_size=len(said) if log else 0,
+        log_buf=ctypes.addressof(said) if log else 0,
+        expected_attach_type=attach_type,
+        attach_btf_id=target,
+        attach_btf_obj_fd=module or 0,
+    )
+    libc = ctypes.CDLL(None, use_errno=True)
+    size = ctypes.c_uint(ctypes.sizeof(attributes))
+    program = libc.syscall(ctypes.c_long(_SYSCALL_BPF), ctypes.c_int(_LOAD), ctypes.byref(attributes), size)
+    if program < 0:
+        words = said.value.decode(errors="replace").strip().splitlines()
+        raise OSError(ctypes.get_errno(), "; ".join([os.strerror(ctypes.get_errno()), *words[-3:]]))
+    return int(program)
+
+
+def attach(program: int) -> int:
+    """Attach a loaded program to the function that it was loaded for, and return the link's descriptor.
+
+    Raises:
+        OSError: the kernel refuses it.
+    """
+    link = libbpf().bpf_raw_tracepoint_open(None, program)
+    if link < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return int(link)
+
+
+@functools.cache
+def fentry_refused(types: KernelTypes) -> str | None:
+    """Why the kernel takes no fentry program, found by attaching the smallest one there is; None if it takes one."""
+    target = types.function_id("fuse_dev_open")
+    if not target:
+        return "no function in BTF"
+    descriptors: list[int] = []
+    try:
+        if types.in_module(target):
+            descriptors.append(module_types("fuse"))
+        descriptors.append(load(_RETURN_ZERO, FENTRY, target, descriptors[0] if descriptors else None))
+        descriptors.append(attach(descriptors[-1]))
+    except OSError as error:
+        return f"refused, {errno.errorcode.get(error.errno or 0, 'unknown error')}"
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+    return None
+
+
+class Tracing:
+    """fentry and fexit programs of one compiled text, attached until :meth:`close`.
+
+    Args:
+        types: of the running kernel.
+    """
+
+    def __init__(self, types: KernelTypes) -> None:
+        self._types = types
+        self._module: int | None = None
+        self._descriptors: list[int] = []
+
+    def add(self, function: str, instructions: bytes, attach_type: int) -> int:
+        """Load a program for a function, and attach it; return its descriptor, which stays this object's.
+
+        Raises:
+            ProbeError: the kernel does not take it.
+        """
+        target = self._types.function_id(function)
+        try:
+            module = self._module_types() if self._types.in_module(target) else None
+            try:
+                program = load(instructions, attach_type, target, module)
+            except OSError:
+                program = load(instructions, attach_type, target, module, log=True)
+            self._descriptors.append(program)
+            self._descriptors.append(attach(program))
+        except OSError as error:
+            raise ProbeError(f"The kernel refuses the probe at {function}: {error.strerror}") from error
+        return program
+
+    def _module_types(self) -> int:
+        if self._module is None:
+            self._module = module_types("fuse")
+            self._descriptors.append(self._module)
+        return self._module
+
+    def close(self) -> None:
+        """Detach all of them."""
+        while self._descriptors:
+            os.close(self._descriptors.pop())

@@ -1,0 +1,112 @@
+"""The programs that are written around the handlers."""
+
+import platform
+import re
+from typing import Final
+
+import pytest
+
+from furtrace.probe.functions import Attachment, Moment, Watch, Way, base_name, position
+from furtrace.probe.programs import Tracepoint, source
+from furtrace.trace.record import Kind, Step
+
+_WATCH: Final = Watch(Kind.COPIED, ("copy",), Moment.LEAVE, "ft_done(9, {ent}, {req}, {result})")
+_STEP: Final = Watch(Step.REQ_END, ("end",), Moment.ENTER, "ft_ended({ent}, {error})")
+
+
+@pytest.fixture(autouse=True)
+def x86(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+
+
+def _attachment(
+    watch: Watch, way: Way, positions: tuple[int, ...], count: int = 3, *, checked: bool = True
+) -> Attachment:
+    return Attachment(watch, watch.functions[0], way, positions, count, checked)
+
+
+def _program(text: str, name: str) -> str:
+    """The body of a program."""
+    found = re.search(rf"^int {name}\(.*?\) \{{\n(.*?)^\}}", text, re.DOTALL | re.MULTILINE)
+    assert found, text
+    return found[1]
+
+
+def test_parameters_are_those_of_the_call() -> None:
+    assert _WATCH.parameters == ("ent", "req")
+    assert _STEP.parameters == ("ent", "error")
+
+
+def test_fexit_finds_the_result_after_the_arguments() -> None:
+    body = _program(source([], [_attachment(_WATCH, Way.FENTRY, (2, 1))], stand_ins=False), "leave_copy")
+    assert "ent = (void *)ctx[2];" in body
+    assert "req = (void *)ctx[1];" in body
+    assert "s32 result = ctx[3];" in body
+    assert "ft_done(9, ent, req, result);" in body
+
+
+def test_a_kprobe_finds_its_arguments_in_registers() -> None:
+    body = _program(source([], [_attachment(_STEP, Way.KPROBE, (0, 2))], stand_ins=True), "enter_end")
+    assert "bpf_probe_read_kernel(&ent, sizeof(ent), (char *)ctx + OFFSET_pt_regs_di);" in body
+    assert "bpf_probe_read_kernel(&error, sizeof(error), (char *)ctx + OFFSET_pt_regs_dx);" in body
+
+
+def test_a_kretprobe_has_them_kept() -> None:
+    text = source([], [_attachment(_WATCH, Way.KPROBE, (2, 1))], stand_ins=True)
+    keeper, body = _program(text, "leave_copy_args"), _program(text, "leave_copy")
+    assert "&flight.arguments[0], sizeof(flight.arguments[0]), (char *)ctx + OFFSET_pt_regs_dx" in keeper
+    assert "ent = (void *)flight->arguments[0];" in body
+    assert "bpf_probe_read_kernel(&result, sizeof(result), (char *)ctx + OFFSET_pt_regs_ax);" in body
+    assert "struct ft_flight { u64 arguments[2]; };" in text
+
+
+def test_unchecked_arguments_are_checked_in_the_kernel() -> None:
+    text = source([], [_attachment(_STEP, Way.KPROBE, (0, 1), checked=False)], stand_ins=False)
+    assert "if (!ft_is_entry(ent))" in text
+    text = source([], [_attachment(_STEP, Way.KPROBE, (0, 1))], stand_ins=False)
+    assert "ft_is_entry" not in text
+
+
+def test_what_may_be_preempted_has_a_stand_in() -> None:
+    tracepoint = Tracepoint("fuse_request_send", (0,))
+    attachments = [_attachment(_STEP, Way.FENTRY, (0, 2)), _attachment(_WATCH, Way.KPROBE, (0, 1))]
+    text = source([tracepoint], attachments, stand_ins=True)
+    named = re.findall(r"^int (\w+)\(", text, re.MULTILINE)
+    assert named == [
+        *("at_fuse_request_send", "at_fuse_request_send_again", "leave_copy_args"),
+        *("enter_end", "enter_end_again", "leave_copy"),
+    ]
+    for number, name in enumerate(("at_fuse_request_send", "enter_end")):
+        first, again = _program(text, name).splitlines(), _program(text, f"{name}_again").splitlines()
+        assert first[0] == f"\tft_set_busy({number}, 1);"
+        assert first[-2] == f"\tft_set_busy({number}, 0);"
+        assert again[0] == f"\tif (!ft_stands_in({number}))"
+        assert again[2:-1] == first[1:-2]
+
+
+def test_no_stand_ins_where_nothing_is_preempted() -> None:
+    text = source([Tracepoint("fuse_request_end", (0, 2))], [_attachment(_STEP, Way.FENTRY, (0, 2))], stand_ins=False)
+    assert "_again" not in text
+    assert "busy" not in text
+    assert "ft_at_fuse_request_end(ctx->args[0], ctx->args[2]);" in text
+
+
+@pytest.mark.parametrize(
+    ("symbol", "base"),
+    [
+        ("fuse_uring_send", "fuse_uring_send"),
+        ("fuse_uring_send.constprop.0", "fuse_uring_send"),
+        ("fuse_uring_send.isra.0.part.12", "fuse_uring_send"),
+        ("fuse_uring_send.cold", "fuse_uring_send.cold"),
+        ("fuse_uring_send.part.0.cold", "fuse_uring_send.cold"),
+    ],
+)
+def test_the_name_in_the_source(symbol: str, base: str) -> None:
+    assert base_name(symbol) == base
+
+
+def test_positions() -> None:
+    assert position("cmd", ("tw_req", "tw")) == 0
+    assert position("ent", ("queue", "ring_ent")) == 1
+    assert position("ent", ("ring_ent", "ent")) == 1
+    assert position("index", ("cmd",)) is None
