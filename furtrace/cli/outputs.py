@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
@@ -9,9 +10,12 @@ from typing import Any, Final
 from furtrace.cli.stopping import Stopping
 from furtrace.export.jsonlines import event_object, json_lines, request_object, summary_object
 from furtrace.model.conversation import Conversation
+from furtrace.model.pools import Pool
 from furtrace.model.requests import Requests_
+from furtrace.model.zerocopy import CopiedBecause
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Records, events_only
+from furtrace.views.copying import REASONS, SHORT
 from furtrace.views.lines import EventLines, RequestLines
 from furtrace.views.live import LiveView
 from furtrace.views.terminal import Terminal
@@ -156,9 +160,39 @@ def summary(conversation: Conversation, elapsed_ns: int) -> list[str]:
     lines = [f"{requests}, {said.events} events in {elapsed_ns / 1e9:.1f}s, {said.lost} lost"]
     if said.refused or said.overflows:
         lines.append(f"{said.refused} commands refused by the kernel, {said.overflows} CQEs overflowed")
+    pools = said.pools.table()
+    lines += [line for line in (_buffer_pools(pools), _zero_copy(pools)) if line]
     if said.lost:
         where = ", ".join(f"CPU {cpu}: {count}" for cpu, count in enumerate(said.lost_by_cpu) if count)
         lines.append(f"Events were lost ({where}): the ring buffer was full; what depends on them is not known.")
     if said.requests.forgotten:
         lines.append(f"{said.requests.forgotten} requests under way were too many to be remembered.")
     return lines
+
+
+def _buffer_pools(pools: list[Pool]) -> str | None:
+    pooled = [pool for pool in pools if pool.pooled]
+    if not pooled:
+        return None
+    counted = all(pool.buffers is not None for pool in pooled)
+    buffers = f": {sum(pool.buffers or 0 for pool in pooled)} buffers" if counted else ""
+    peak = f"{'' if counted else 'at least '}{max(pool.peak for pool in pooled)} of one pool in use at a time"
+    taken = ""
+    if any(pool.watched for pool in pooled):
+        taken = f"; taken: {sum(pool.selected for pool in pooled)}, none free: {sum(pool.dry for pool in pooled)}"
+    return f"Buffer pools of {len(pooled)} queue{'' if len(pooled) == 1 else 's'}{buffers}, {peak}{taken}"
+
+
+def _zero_copy(pools: list[Pool]) -> str | None:
+    why = sum((Counter(pool.because) for pool in pools), Counter())
+    failed = sum(pool.failed for pool in pools)
+    if not why and not failed:
+        return None
+    done, moved = why[CopiedBecause.ZERO_COPIED], sum(pool.zero_copied_bytes for pool in pools)
+    reasons = ", ".join(
+        f"{why[reason]} ({words})" for reason, words in REASONS.items() if why[reason] and reason in SHORT
+    )
+    return (
+        f"Zero-copy: {done} request{'' if done == 1 else 's'}, {moved} bytes"
+        f"{f', {failed} failed' if failed else ''}{f'; copied: {reasons}' if reasons else ''}"
+    )

@@ -13,9 +13,11 @@ import numpy as np
 from furtrace.model.conversation import Conversation
 from furtrace.model.inodes import Path
 from furtrace.model.paths import Subject
-from furtrace.trace.record import NO_QUEUE, Flag, Kind, Transport, comm, names
+from furtrace.model.pools import Holding, Pool
+from furtrace.model.zerocopy import CopiedBecause, copied_because
+from furtrace.trace.record import NO_QUEUE, NOT_COUNTED, Flag, Kind, Step, Transport, comm, names
 from furtrace.wire.bodies import REPLIES, REQUESTS
-from furtrace.wire.opcodes import command_name, opcode_name
+from furtrace.wire.opcodes import command_name, fixed_io_name, header_part_name, opcode_name
 
 _TRANSPORTS: Final = {Transport.URING: "uring", Transport.DEV: "dev"}
 
@@ -91,14 +93,36 @@ def request_object(row: np.void, subject: Subject) -> dict[str, Any]:
         "server_pid": _known(int(row["server_pid"])),
         "server_tid": _known(int(row["server_tid"])),
         "server_comm": _text(comm(row["server_comm"].tobytes())) or None,
-        "queued_ns": _known(int(row["queued_ns"])),
-        "assigned_ns": _known(int(row["assigned_ns"])),
-        "delivered_ns": _known(int(row["delivered_ns"])),
-        "committed_ns": _known(int(row["committed_ns"])),
-        "ended_ns": _known(int(row["ended_ns"])),
+        **{f"{step}_ns": _known(int(row[f"{step}_ns"])) for step in _STEPS},
+        "buffer": _known(int(row["buffer_id"]), -1),
+        "buffer_offset": int(row["pool_offset"]) if row["buffer_id"] >= 0 else None,
+        "buffer_waits": int(row["buffer_waits"]),
+        "slot": _known(int(row["slot"]), -1),
+        "page_bytes": _known(int(row["page_bytes"]), -1),
+        "segments": _known(int(row["segments"])),
+        "fixed_bytes": _known(int(row["fixed_bytes"]), -1),
+        "fixed_ios": int(row["fixed_ios"]),
+        **_zero_copy(row),
         "reply_size": _known(int(row["reply_size"]), -1),
         "moved": _known(int(row["moved"]), -1),
         "uncertain": bool(row["uncertain"]),
+    }
+
+
+_STEPS: Final = (
+    *("queued", "dry", "selected", "assigned", "registered"),
+    *("delivered", "committed", "unregistered", "ended"),
+)
+
+
+def _zero_copy(row: np.void) -> dict[str, Any]:
+    """Whether it was zero-copied, and why not; None: not known, or nobody asked for it."""
+    reason = CopiedBecause(int(copied_because(np.array([row]))[0]))
+    known = reason not in (CopiedBecause.NOT_APPLICABLE, CopiedBecause.UNKNOWN)
+    zero_copied = reason == CopiedBecause.ZERO_COPIED
+    return {
+        "zero_copied": None if reason == CopiedBecause.UNKNOWN else zero_copied,
+        "copied_because": reason.name.lower() if known and not zero_copied else None,
     }
 
 
@@ -116,14 +140,102 @@ def event_object(event: np.void) -> dict[str, Any]:
         "commit_id": _known(int(event["commit_id"])),
         "opcode": _known(int(event["opcode"])),
         "op": opcode_name(int(event["opcode"])) if event["opcode"] else None,
-        "command": command_name(int(event["command_op"])) if event["command_op"] else None,
+        "command": _command(event),
         "error": int(event["error"]) if flags & Flag.HAS_ERROR else None,
+        "step": _function(event),
+        "header_part": header_part_name(int(event["command_op"])) if _is_copy(event) else None,
+        **_ring(event, flags),
         "pid": int(event["pid"]),
         "tid": int(event["tid"]),
         "comm": _text(comm(event["comm"].tobytes())),
         "cqe_overflow": bool(flags & Flag.CQE_OVERFLOW),
         "header": event["header"].tobytes()[: int(event["header_size"])].hex() or None,
         "extra": event["extra"].tobytes()[: int(event["extra_size"])].hex() or None,
+    }
+
+
+def _is_copy(event: np.void) -> bool:
+    """A step whose ``command_op`` is a part of the header."""
+    return bool(event["kind"] == Kind.STEP and event["step"] == Step.COPY_HEADER_TO_RING)
+
+
+def _command(event: np.void) -> str | None:
+    if event["kind"] == Kind.FIXED_IO or _is_copy(event) or not event["command_op"]:
+        return None
+    return command_name(int(event["command_op"]))
+
+
+def _function(event: np.void) -> str | None:
+    """The kernel's function of a STEP; None also for one that is not known."""
+    if event["kind"] != Kind.STEP or not event["step"] or event["step"] >= len(Step):
+        return None
+    return Step(int(event["step"])).function
+
+
+def _ring(event: np.void, flags: int) -> dict[str, Any]:
+    """Buffer, slot and I/O of an event."""
+    has_buffer, fixed = bool(flags & Flag.HAS_BUFFER), event["kind"] == Kind.FIXED_IO
+    counted = bool(event["buffers"])
+    sized = fixed or event["kind"] == Kind.PAGES_REGISTERED
+    return {
+        "entry": _known(int(event["entry"])),
+        "buffer": int(event["buffer_id"]) if has_buffer else None,
+        "offset": int(event["pool_offset"]) if has_buffer or (fixed and event["payload_size"]) else None,
+        "buffers": int(event["buffers"]) if counted else None,
+        "buffers_free": _known(int(event["buffers_free"]), NOT_COUNTED) if counted else None,
+        "slot": int(event["slot"]) if fixed or flags & Flag.HAS_SLOT else None,
+        "segments": _known(int(event["segments"])),
+        "readable": _allowed(event, Flag.PAGES_READABLE),
+        "writable": _allowed(event, Flag.PAGES_WRITABLE),
+        "io": fixed_io_name(int(event["command_op"])) if fixed else None,
+        "bytes": int(event["length"]) if sized else None,
+        "asked": _known(int(event["payload_size"])) if fixed else None,
+    }
+
+
+def _allowed(event: np.void, flag: Flag) -> bool | None:
+    return bool(event["flags"] & flag) if event["kind"] == Kind.PAGES_REGISTERED else None
+
+
+def pool_object(pool: Pool) -> dict[str, Any]:
+    """A queue's pool and its zero-copy at the end of a trace."""
+    return {
+        "connection": pool.connection,
+        "queue": pool.queue,
+        "pooled": pool.pooled,
+        "buffers": pool.buffers,
+        "free": pool.free,
+        "in_use": pool.in_use,
+        "in_use_counted": pool.counted,
+        "peak": pool.peak,
+        "selected": pool.selected if pool.watched else None,
+        "recycled": pool.recycled if pool.watched else None,
+        "dry": pool.dry if pool.watched else None,
+        "dry_since_ns": pool.dry_since_ns,
+        "waiting": pool.waiting if pool.watched else None,
+        "registered": pool.registered if pool.slots_watched or pool.failed else None,
+        "failed": pool.failed if pool.slots_watched or pool.failed else None,
+        "zero_copied": pool.zero_copied,
+        "zero_copied_bytes": pool.zero_copied_bytes,
+        "copied_because": {why.name.lower(): number for why, number in pool.because.items() if why in _COPIED},
+        "held": [_holding(holding) | {"offset": holding.offset} for holding in pool.held.values()],
+        "slots": [_holding(holding) | {"bytes": holding.size} for holding in pool.slots.values()],
+    }
+
+
+_COPIED: Final = tuple(
+    why for why in CopiedBecause if why not in (CopiedBecause.NOT_APPLICABLE, CopiedBecause.ZERO_COPIED)
+)
+
+
+def _holding(holding: Holding) -> dict[str, Any]:
+    return {
+        "number": holding.number,
+        "entry": holding.entry,
+        "unique": _known(holding.unique),
+        "since_ns": holding.since_ns,
+        "kept": holding.kept,
+        "ended_ns": holding.ended_ns,
     }
 
 
@@ -147,5 +259,6 @@ def summary_object(conversation: Conversation, elapsed_ns: int) -> dict[str, Any
         "refused": conversation.refused,
         "stopped": conversation.stopped,
         "cqe_overflows": conversation.overflows,
+        "pools": [pool_object(pool) for pool in conversation.pools.table()],
         "elapsed_ns": elapsed_ns,
     }

@@ -1,4 +1,4 @@
-"""The whole of what was seen: requests, operations, queues, connections, trouble, and what was lost."""
+"""The whole of what was seen: requests, operations, queues, pools, connections, trouble, and what was lost."""
 
 from collections import deque
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ import numpy as np
 
 from furtrace.model.operations import Operations
 from furtrace.model.paths import Paths
+from furtrace.model.pools import Pools
 from furtrace.model.queues import Queues
 from furtrace.model.requests import Requests, Requests_, cut_at_inits
 from furtrace.trace.record import HINTS, Kind, Records
@@ -26,6 +27,7 @@ class Conversation:
     requests: Requests = field(default_factory=Requests)
     operations: Operations = field(default_factory=Operations)
     queues: Queues = field(default_factory=Queues)
+    pools: Pools = field(default_factory=Pools)
     paths: Paths = field(default_factory=Paths)
     trouble: deque[np.void] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     events: int = 0
@@ -61,6 +63,7 @@ class Conversation:
     def _feed(self, batch: Records, lost: int) -> Requests_:
         finished = self.requests.feed(batch, lost)
         self.queues.update(batch, finished, self.requests.under_way, self.requests.entries())
+        self.pools.update(batch, finished, self.requests.under_way, lost)
         return finished
 
     def _note_trouble(self, batch: Records) -> None:

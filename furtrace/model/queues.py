@@ -19,9 +19,10 @@ class Queue:
 
     ``entries``: entries known, each seen at least once with a request. ``registered``: REGISTER commands seen for it
     that the kernel did not refuse; 0 if tracing began later. ``in_server``: entries whose request the server has and
-    has not committed. ``in_kernel``: entries whose commit the kernel is working on. ``backlog``: requests that are
-    queued and not delivered, counted for the CPU that their client ran on, which is the queue that the kernel chooses;
-    ``deepest``: the most that there ever were at a time. ``delivered``: how many requests the server got from it.
+    has not committed. ``in_kernel``: entries whose commit the kernel is working on, and those that took a request which
+    is not delivered yet, where that is seen. ``backlog``: requests that are queued and that no entry is known to have,
+    counted for the CPU that their client ran on, which is the queue that the kernel chooses; ``deepest``: the most that
+    there ever were at a time. ``delivered``: how many requests the server got from it.
     """
 
     connection: int
@@ -104,10 +105,10 @@ class Queues:
     def _states(self, under_way: Requests_) -> None:
         sure = under_way[~under_way["uncertain"]]
         taken = sure[sure["entry"] != 0]
-        committed = taken["committed_ns"] != 0
+        served = (taken["committed_ns"] == 0) & (taken["delivered_ns"] != 0)
         waiting = sure[(sure["entry"] == 0) & (sure["delivered_ns"] == 0) & (sure["queued_ns"] != 0)]
-        in_server = _count(taken["connection"][~committed], taken["queue"][~committed])
-        in_kernel = _count(taken["connection"][committed], taken["queue"][committed])
+        in_server = _count(taken["connection"][served], taken["queue"][served])
+        in_kernel = _count(taken["connection"][~served], taken["queue"][~served])
         backlog = _count(waiting["connection"], waiting["expected_queue"])
         for place, queue in self._queues.items():
             queue.in_server = in_server.get(place, 0)

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.trace.record import NO_BUFFER, NO_QUEUE, OPERATION_OFFSET, RECORD, Flag, Kind, Records, Transport
+from furtrace.trace.record import NO_BUFFER, NO_QUEUE, OPERATION_OFFSET, RECORD, Flag, Kind, Records, Step, Transport
 from furtrace.wire.opcodes import Opcode
 
 REQUEST: Final = np.dtype(
@@ -21,9 +21,13 @@ REQUEST: Final = np.dtype(
         ("entry", "<u8"),
         ("payload", "<u8"),
         ("queued_ns", "<u8"),
+        ("dry_ns", "<u8"),
+        ("selected_ns", "<u8"),
         ("assigned_ns", "<u8"),
+        ("registered_ns", "<u8"),
         ("delivered_ns", "<u8"),
         ("committed_ns", "<u8"),
+        ("unregistered_ns", "<u8"),
         ("ended_ns", "<u8"),
         ("connection", "<u4"),
         ("opcode", "<u4"),
@@ -37,10 +41,16 @@ REQUEST: Final = np.dtype(
         ("server_tid", "<u4"),
         ("reply_size", "<i8"),
         ("moved", "<i8"),
+        ("page_bytes", "<i8"),
+        ("fixed_bytes", "<i8"),
+        ("segments", "<u4"),
         ("buffer_id", "<i4"),
         ("pool_offset", "<u4"),
-        ("transport", "u1"),
+        ("slot", "<i4"),
+        ("buffer_waits", "<u2"),
+        ("fixed_ios", "<u2"),
         ("flags", "<u2"),
+        ("transport", "u1"),
         ("uncertain", "?"),
         ("pooled", "?"),
         ("second", "u1"),
@@ -56,16 +66,26 @@ REQUEST: Final = np.dtype(
 )
 """One request. Times are CLOCK_MONOTONIC in nanoseconds, 0: not known.
 
-``assigned_ns``: when an entry took it; derived, see :class:`Requests`. ``queue``: ``NO_QUEUE`` if none or not known;
-``expected_queue``: the CPU that its client ran on. ``entry_index``: the entry's number within its queue in the order
-of their first use, -1: none. ``client_pid``: 0 if not known, then ``client_tid`` may be. ``error``: meant if
-``ended_ns``. ``reply_size``: bytes of payload in the reply, -1: not known. ``moved``: bytes that a READ, READDIR or
-READLINK brought or a WRITE or COPY_FILE_RANGE wrote, -1: none or not known. ``buffer_id``: -1: none. ``flags``:
-:class:`~furtrace.trace.record.Flag`. ``uncertain``: events were lost while it was under way. ``pooled``: its queue
-takes payload buffers from a pool. ``operation``: the operation's header as the kernel made it (``fuse_write_in`` and
-the like). ``answer``: the first ``answer_size`` bytes, 16 at most, of the reply's first structure as the kernel took
-it (``fuse_open_out``, the node id of ``fuse_entry_out`` and the like); none where the request failed. ``name``: as
-``extra`` of QUEUED.
+``dry_ns``: when it first found the pool without a free buffer. ``selected_ns``: when a buffer was taken out of the pool
+for it; 0 also where its entry kept the one of the request before. ``assigned_ns``: when an entry took it, see
+:class:`Requests`. ``registered_ns``, ``unregistered_ns``: when its pages came into a slot of the server's ring and when
+they left it.
+
+``queue``: ``NO_QUEUE`` if none or not known; ``expected_queue``: the CPU that its client ran on. ``entry_index``: the
+entry's number within its queue in the order of their first use, -1: none. ``client_pid``: 0 if not known, then
+``client_tid`` may be. ``error``: meant if ``ended_ns``. ``reply_size``: bytes of payload in the reply, -1: not known.
+``moved``: bytes that a READ, READDIR or READLINK brought or a WRITE or COPY_FILE_RANGE wrote, -1: none or not known.
+
+``pooled``: its queue takes payload buffers from a pool. ``buffer_id``: -1: none; ``pool_offset``: where that buffer
+starts in the pool, in bytes. ``buffer_waits``: how often none was free for it. ``slot``: the one that its pages are in
+for zero-copy, -1: none. ``page_bytes``: their size, -1: not known; ``segments``: in how many pieces, 0: not known.
+``fixed_bytes``: what the server's own I/O moved from or to that slot before the request ended, in ``fixed_ios``
+operations; -1: none was seen.
+
+``flags``: :class:`~furtrace.trace.record.Flag`. ``uncertain``: events were lost while it was under way. ``operation``:
+the operation's header as the kernel made it (``fuse_write_in`` and the like). ``answer``: the first ``answer_size``
+bytes, 16 at most, of the reply's first structure as the kernel took it (``fuse_open_out``, the node id of
+``fuse_entry_out`` and the like); none where the request failed. ``name``: as ``extra`` of QUEUED.
 """
 
 Requests_ = npt.NDArray[np.void]
@@ -81,14 +101,17 @@ class Events:
     def __init__(self, batch: Records, at: Places) -> None:
         self._batch = batch
         self._at = at
+        self._gathered: dict[str, npt.NDArray[Any]] = {}
 
     def __getitem__(self, column: str) -> npt.NDArray[Any]:
-        values: npt.NDArray[Any] = self._batch[column][self._at]
+        values = self._gathered.get(column)
+        if values is None:
+            values = self._gathered[column] = self._batch[column][self._at]
         return values
 
     def only(self, chosen: npt.NDArray[np.bool_]) -> "Events":
         """Those of them that are chosen."""
-        return Events(self._batch, self._at[chosen])
+        return self if chosen.all() else Events(self._batch, self._at[chosen])
 
 
 MOST_OPEN: Final = 100_000
@@ -97,7 +120,7 @@ request waited takes it back, and no tracepoint tells)."""
 
 _ANSWER: Final = REQUEST["answer"].itemsize
 _PAYLOAD_SIZE_OFFSET: Final = 256 + 16  # fuse_uring_ent_in_out.payload_sz
-_FATES: Final = (Kind.QUEUED, Kind.DELIVERED, Kind.COMMITTED, Kind.ENDED)
+_MOST_U2: Final = 0xFFFF
 
 
 def no_requests() -> Requests_:
@@ -107,24 +130,35 @@ def no_requests() -> Requests_:
 
 def new_requests(count: int) -> Requests_:
     """Return ``count`` rows in which nothing is known."""
-    rows = np.zeros(count, REQUEST)
-    rows["queue"] = rows["expected_queue"] = NO_QUEUE
-    for column in ("entry_index", "reply_size", "moved", "buffer_id"):
-        rows[column] = -1
-    return rows
+    return np.repeat(_UNKNOWN, count)
+
+
+def _unknown() -> Requests_:
+    """One row in which nothing is known."""
+    row = np.zeros(1, REQUEST)
+    row["queue"] = row["expected_queue"] = NO_QUEUE
+    for column in ("entry_index", "reply_size", "moved", "buffer_id", "slot", "page_bytes", "fixed_bytes"):
+        row[column] = -1
+    return row
+
+
+_UNKNOWN: Final = _unknown()
 
 
 class Requests:
     """Puts requests together, a batch of events at a time.
 
-    A tracepoint does not tell when an entry took a request, but two others imply it: an entry takes the next request
-    when it is free, and it is free from the end of its last one. So ``assigned_ns`` is the later of QUEUED and the end
-    of the entry's previous request. That holds for foreground requests on a queue without a buffer pool (a background
-    request may be held back by ``max_background``, one on a pool by a lack of buffers) whose entry's previous request
-    was seen; for all others it stays unknown.
+    STEP tells when an entry took a request (``ADD_REQ_TO_RING_ENT``). No tracepoint does, but two others imply it: an
+    entry takes the next request when it is free, and it is free from the end of its last one. So ``assigned_ns`` is
+    the later of QUEUED and the end of the entry's previous request. That holds for foreground requests on a queue
+    without a buffer pool (a background request may be held back by ``max_background``, one on a pool by a lack of
+    buffers) whose entry's previous request was seen; for all others it stays unknown.
+
+    Events that may come after ENDED (RECYCLED, PAGES_RELEASED, FIXED_IO of a server that still uses the pages) begin no
+    request, or there would be one that never ends.
 
     Args:
-        whole: all requests of an entry are fed; False: a filter lets only some pass, and ``assigned_ns`` stays unknown.
+        whole: all requests of an entry are fed; False: a filter lets only some pass, so ``assigned_ns`` is not derived.
     """
 
     def __init__(self, *, whole: bool = True) -> None:
@@ -167,10 +201,10 @@ class Requests:
         kinds = np.ascontiguousarray(batch["kind"])
         if len(kinds) and kinds[0] == Kind.INIT:
             self._forget_connection(int(batch["connection"][0]), int(batch["ns"][0]))
-        named = batch["unique"] != 0
-        # Where each kind's events are in the batch; the records themselves, 648 bytes each, are never copied.
-        places = {kind: np.flatnonzero((kinds == kind) & named) for kind in _FATES}
-        told = np.concatenate(list(places.values()))
+        places = _places_of(batch, kinds)
+        if Kind.FIXED_IO in places:
+            places[Kind.FIXED_IO] = self._in_time(batch, places)
+        told = np.concatenate([np.empty(0, np.intp), *places.values()])
         if not len(told):
             return no_requests()
         keys, inverse = np.unique(self._keys(batch, told), return_inverse=True)
@@ -180,8 +214,8 @@ class Requests:
             rows["uncertain"] = True
         self._number_entries(rows)
         ended = rows["ended_ns"] != 0
-        finished: Requests_ = rows[ended]
-        finished = finished[np.argsort(finished["ended_ns"], kind="stable")]
+        at = np.flatnonzero(ended)
+        finished: Requests_ = rows[at[np.argsort(rows["ended_ns"][at], kind="stable")]]
         if self._whole and not lost:
             self._derive_assignment(finished)
         self._keep(keys, rows, ended)
@@ -204,29 +238,33 @@ class Requests:
             rows[known] = self._open[at[known]]
         return rows
 
+    def _in_time(self, batch: Records, places: dict[Kind, Places]) -> Places:
+        """Where FIXED_IO is of a request that is under way there: begun in this batch or before, and not ended."""
+        at = places.pop(Kind.FIXED_IO)
+        wanted = self._keys(batch, at)
+        begins = np.sort(np.concatenate([np.empty(0, np.intp), *places.values()]))
+        begun = _looked_up(self._keys(batch, begins), begins, wanted, len(batch))
+        begun[np.isin(wanted, self._open_keys)] = -1
+        ends = places.get(Kind.ENDED, begins[:0])
+        ended = _looked_up(self._keys(batch, ends), ends, wanted, len(batch))
+        in_time: Places = at[(begun < at) & (at < ended)]
+        return in_time
+
     def _fill(self, rows: Requests_, batch: Records, places: dict[Kind, Places], inverse: Places) -> None:
-        fill = {
-            Kind.QUEUED: _fill_queued,
-            Kind.DELIVERED: _fill_delivered,
-            Kind.COMMITTED: _fill_committed,
-            Kind.ENDED: _fill_ended,
-        }
         start = 0
         for kind, source in places.items():
             target = inverse[start : start + len(source)]
             start += len(source)
             if len(source):
                 events = Events(batch, source)
-                for column in ("unique", "connection", "opcode", "node_id"):
-                    rows[column][target] = events[column]
-                fill[kind](rows, events, target)
+                _fill_about(rows, events, target, whole=kind in _FATES)
+                _FILLS[kind](rows, events, target)
 
     def _number_entries(self, rows: Requests_) -> None:
         fresh = np.flatnonzero((rows["entry"] != 0) & (rows["entry_index"] < 0))
         if not len(fresh):
             return
-        used = np.where(rows["delivered_ns"][fresh] != 0, rows["delivered_ns"][fresh], rows["committed_ns"][fresh])
-        fresh = fresh[np.argsort(used, kind="stable")]
+        fresh = fresh[np.argsort(_first_of(rows, fresh, _USES), kind="stable")]
         _, first, inverse = np.unique(_entries_of(rows, fresh), return_index=True, return_inverse=True)
         numbers = np.empty(len(first), np.int32)
         for at in np.argsort(first).tolist():
@@ -258,7 +296,8 @@ class Requests:
         sure &= ~finished["pooled"][order]
         assigned = np.where(sure, np.maximum(free, queued), 0)
         assigned[assigned > finished["delivered_ns"][order]] = 0
-        finished["assigned_ns"][order] = assigned
+        exact = finished["assigned_ns"][order]
+        finished["assigned_ns"][order] = np.where(exact != 0, exact, assigned)
 
     def _keep(self, keys: npt.NDArray[np.uint64], rows: Requests_, ended: npt.NDArray[np.bool_]) -> None:
         """Merge what is still under way into the table, sorted by key."""
@@ -289,11 +328,25 @@ def cut_at_inits(batch: Records) -> list[Records]:
     return np.split(batch, cuts[cuts > 0]) if len(cuts) else [batch]
 
 
+_USES: Final = ("selected_ns", "assigned_ns", "registered_ns", "delivered_ns", "committed_ns")
+"""Times of a request at which it has an entry, in the order of the kernel."""
+_TIMES: Final = ("queued_ns", "dry_ns", *_USES, "unregistered_ns", "ended_ns")
+
+
 def first_seen(rows: Requests_) -> npt.NDArray[np.uint64]:
     """When each request was first seen: the first of its times that is known, in nanoseconds."""
-    first: npt.NDArray[np.uint64] = rows["ended_ns"]
-    for column in ("committed_ns", "delivered_ns", "queued_ns"):
-        first = np.where(rows[column] != 0, rows[column], first)
+    return _first_of(rows, np.arange(len(rows)), _TIMES)
+
+
+def _first_of(rows: Requests_, at: Places, columns: tuple[str, ...]) -> npt.NDArray[np.uint64]:
+    """The first of these columns that is not 0, for each row at ``at``."""
+    first: npt.NDArray[np.uint64] = rows[columns[0]][at]
+    unknown = np.flatnonzero(first == 0)
+    for column in columns[1:]:
+        if not len(unknown):
+            break
+        first[unknown] = rows[column][at[unknown]]
+        unknown = unknown[first[unknown] == 0]
     return first
 
 
@@ -317,6 +370,38 @@ def _entries_of(rows: Requests_, at: Places) -> npt.NDArray[np.intp]:
     return numbers
 
 
+def _places_of(batch: Records, kinds: npt.NDArray[np.uint8]) -> dict[Kind, Places]:
+    """Where each kind's events are that tell of a request; the records themselves, 648 bytes each, are never copied."""
+    there = np.bincount(kinds, minlength=len(Kind) + 1)
+    named = batch["unique"] != 0
+    places = {kind: np.flatnonzero((kinds == kind) & named) for kind in _FILLS if there[kind]}
+    if Kind.STEP in places:
+        at = places[Kind.STEP]
+        places[Kind.STEP] = at[batch["step"][at] == Step.ADD_REQ_TO_RING_ENT]
+    return places
+
+
+def _looked_up(keys: npt.NDArray[np.uint64], places: Places, wanted: npt.NDArray[np.uint64], absent: int) -> Places:
+    """The first place of each wanted key, ``absent`` if it has none."""
+    known, first = np.unique(keys, return_index=True)
+    if not len(known):
+        return np.full(len(wanted), absent, np.intp)
+    at = np.searchsorted(known, wanted).clip(max=len(known) - 1)
+    return np.where(known[at] == wanted, places[first[at]], absent)
+
+
+def _fill_about(rows: Requests_, events: Events, at: Places, *, whole: bool) -> None:
+    """Which request it is; ``whole``: events of this kind always know its operation and node."""
+    rows["unique"][at] = events["unique"]
+    rows["connection"][at] = events["connection"]
+    opcodes = events["opcode"]
+    if not whole:
+        known = opcodes != 0
+        at, events, opcodes = at[known], events.only(known), opcodes[known]
+    rows["opcode"][at] = opcodes
+    rows["node_id"][at] = events["node_id"]
+
+
 def _fill_queued(rows: Requests_, events: Events, at: Places) -> None:
     flags, sizes = events["flags"], events["header_size"]
     is_client = (flags & Flag.CURRENT_IS_CLIENT) != 0
@@ -337,6 +422,64 @@ def _fill_queued(rows: Requests_, events: Events, at: Places) -> None:
     if has_operation.any():
         rows["operation"][at[has_operation]] = _part(events.only(has_operation)["header"], OPERATION_OFFSET, 128)
         rows["operation_size"][at[has_operation]] = sizes[has_operation] - OPERATION_OFFSET
+
+
+def _fill_selected(rows: Requests_, events: Events, at: Places) -> None:
+    rows["pooled"][at] = True
+    rows["flags"][at] |= np.uint16(Flag.POOL)
+    dry = events["error"] != 0
+    if dry.any():
+        _fill_dry(rows, events.only(dry), at[dry])
+        events, at = events.only(~dry), at[~dry]
+    rows["selected_ns"][at] = events["ns"]
+    for column in ("buffer_id", "pool_offset", "payload"):
+        rows[column][at] = events[column]
+    _fill_entry(rows, events, at)
+
+
+def _fill_dry(rows: Requests_, events: Events, at: Places) -> None:
+    """The pool had no buffer for it; the first time counts."""
+    first, where, times = np.unique(at, return_index=True, return_counts=True)
+    rows["buffer_waits"][first] = np.minimum(rows["buffer_waits"][first] + times, _MOST_U2)
+    known = rows["dry_ns"][first]
+    rows["dry_ns"][first] = np.where(known != 0, known, events["ns"][where])
+
+
+def _fill_entry(rows: Requests_, events: Events, at: Places) -> None:
+    """The entry that takes it."""
+    entries = events["entry"]
+    known = entries != 0
+    rows["entry"][at[known]] = entries[known]
+    rows["queue"][at[known]] = events.only(known)["queue"]
+
+
+def _fill_assigned(rows: Requests_, events: Events, at: Places) -> None:
+    rows["assigned_ns"][at] = events["ns"]
+    _fill_entry(rows, events, at)
+
+
+def _fill_registered(rows: Requests_, events: Events, at: Places) -> None:
+    _fill_entry(rows, events, at)
+    fine = events["error"] == 0
+    events, at = events.only(fine), at[fine]
+    rows["registered_ns"][at] = events["ns"]
+    rows["flags"][at] |= _ZERO_COPY
+    for column, source in (("slot", "slot"), ("page_bytes", "length"), ("segments", "segments")):
+        rows[column][at] = events[source]
+
+
+def _fill_unregistered(rows: Requests_, events: Events, at: Places) -> None:
+    fine = events["error"] == 0
+    rows["unregistered_ns"][at[fine]] = events.only(fine)["ns"]
+
+
+def _fill_fixed(rows: Requests_, events: Events, at: Places) -> None:
+    """I/O of the server's own on the request's pages: an error moved nothing."""
+    touched, times = np.unique(at, return_counts=True)
+    rows["fixed_bytes"][touched] = np.maximum(rows["fixed_bytes"][touched], 0)
+    rows["fixed_ios"][touched] = np.minimum(rows["fixed_ios"][touched] + times, _MOST_U2)
+    fine = events["error"] == 0
+    np.add.at(rows["fixed_bytes"], at[fine], events.only(fine)["length"])
 
 
 def _fill_delivered(rows: Requests_, events: Events, at: Places) -> None:
@@ -377,16 +520,26 @@ def _fill_client(rows: Requests_, events: Events, at: Places) -> None:
 def _fill_place(rows: Requests_, events: Events, at: Places) -> None:
     """Where in the ring the request is: what DELIVERED and COMMITTED both tell."""
     known = events["entry"] != 0
-    at, events = at[known], events.only(known)
+    if not known.all():
+        at, events = at[known], events.only(known)
     for column in ("entry", "payload", "queue", "commit_id", "pool_offset"):
         rows[column][at] = events[column]
-    buffers, has_buffer = events["buffer_id"], (events["flags"] & Flag.HAS_BUFFER) != 0
-    rows["buffer_id"][at[has_buffer]] = buffers[has_buffer]
-    rows["pooled"][at] |= has_buffer | (buffers == NO_BUFFER)
+    buffers, flags = events["buffer_id"], events["flags"]
+    has_buffer = (flags & Flag.HAS_BUFFER) != 0
+    pooled = has_buffer | (buffers == NO_BUFFER) | ((flags & Flag.POOL) != 0)
+    if pooled.any():
+        rows["buffer_id"][at[has_buffer]] = buffers[has_buffer]
+        rows["pooled"][at[pooled]] = True
+    has_slot = (flags & _IN_SLOT) == _IN_SLOT
+    if has_slot.any():
+        rows["slot"][at[has_slot]] = events.only(has_slot)["slot"]
 
 
 def _fill_committed(rows: Requests_, events: Events, at: Places) -> None:
     rows["committed_ns"][at] = events["ns"]
+    copying = events["flags"] & _ABOUT_COPYING
+    if copying.any():
+        rows["flags"][at] |= copying
     rows["transport"][at] = events["transport"]
     for column in ("pid", "tid", "comm"):
         rows[f"server_{column}"][at] = events[column]
@@ -439,6 +592,23 @@ def _fill_moved(rows: Requests_, events: Events, at: Places) -> None:
     rows["moved"][copied] = _part(rows["answer"][copied], 0, 8).view("<i8")
 
 
+_FATES: Final = (Kind.QUEUED, Kind.DELIVERED, Kind.COMMITTED, Kind.ENDED)
+_FILLS: Final = {
+    Kind.QUEUED: _fill_queued,
+    Kind.SELECTED: _fill_selected,
+    Kind.STEP: _fill_assigned,
+    Kind.PAGES_REGISTERED: _fill_registered,
+    Kind.DELIVERED: _fill_delivered,
+    Kind.COMMITTED: _fill_committed,
+    Kind.PAGES_UNREGISTERED: _fill_unregistered,
+    Kind.ENDED: _fill_ended,
+    Kind.FIXED_IO: _fill_fixed,
+}
+"""What each kind's events tell of a request; applied in this order, which is the kernel's."""
+_IN_SLOT: Final = np.uint16(Flag.ZERO_COPIED | Flag.HAS_SLOT)
+_ZERO_COPY: Final = _IN_SLOT | np.uint16(Flag.QUEUE_ZERO_COPY | Flag.FILE_ZERO_COPY | Flag.HAS_PAGES)
+"""What is so of a request whose pages are registered: ``can_zero_copy_req()`` has said yes."""
+_ABOUT_COPYING: Final = _ZERO_COPY | np.uint16(Flag.POOL)
 _BRINGERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)
 _WRITERS: Final = (Opcode.WRITE, Opcode.COPY_FILE_RANGE)  # their reply is a fuse_write_out: u32 size first
 MOVERS: Final = (*_BRINGERS, *_WRITERS, Opcode.COPY_FILE_RANGE_64)  # the last: a u64, fuse_copy_file_range_out

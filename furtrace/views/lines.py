@@ -15,14 +15,16 @@ from furtrace.model.requests import Requests, Requests_, first_seen, state
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import NO_QUEUE, OPERATION_OFFSET, Flag, Kind, Records, Transport, events_only
 from furtrace.views.arguments import NAMED_BESIDES, arguments, error_text, results
+from furtrace.views.copying import copying
 from furtrace.views.names import comm, quoted_names
+from furtrace.views.ring_events import RING_EVENTS, place_words, ring_event
 from furtrace.views.setup import describe_command, describe_init
 from furtrace.views.units import Clock
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.opcodes import Opcode, command_name, opcode_name
 
 _COMMANDS: Final = (Kind.REGISTER, Kind.ADD_QUEUE, Kind.ADD_BUFPOOL)
-_NOTED: Final = (Kind.INIT, *_COMMANDS, Kind.REFUSED, Kind.STOPPED)
+_NOTED: Final = (Kind.INIT, *_COMMANDS, Kind.READY, Kind.REFUSED, Kind.STOPPED)
 
 
 def place(connection: int, queue: int, entry: int | None, transport: int) -> str:
@@ -80,6 +82,14 @@ def _places(rows: Requests_) -> list[str]:
     return shown
 
 
+def _results(rows: Requests_) -> list[str]:
+    """What came of each request, and how its data went where that is not always the same."""
+    texts = results(rows)
+    for at, text in copying(rows):
+        texts[at] += f" {text}"
+    return texts
+
+
 _PHASES: Final = ("total", "wait", "server", "commit")
 
 
@@ -128,7 +138,7 @@ class RequestLines:
             map(opcode_name, rows["opcode"].tolist()),
             _subjects(rows, self._paths.subjects(rows)),
             arguments(rows["opcode"], rows["operation_size"], rows["operation"]),
-            results(rows),
+            _results(rows),
             _phases(rows),
         )
         shape = self._format
@@ -146,11 +156,13 @@ class RequestLines:
             arguments(rows["opcode"], rows["operation_size"], rows["operation"]),
             strict=True,
         )
-        for row, (begun, where, client, opcode, subject, asked) in zip(rows, columns, strict=True):
+        went = dict(copying(rows))
+        for at, (begun, where, client, opcode, subject, asked) in enumerate(columns):
+            how = f" {went[at]}" if at in went else ""
             age = f"{(now_ns - begun) / 1000:.1f}us"
             yield (
-                f"{self._clock(begun)} {where} {client} {opcode_name(opcode)} {subject}{asked} "
-                f"<unfinished: {state(row)}, {age}>"
+                f"{self._clock(begun)} {where} {client} {opcode_name(opcode)} {subject}{asked}{how} "
+                f"<unfinished: {state(rows[at])}, {age}>"
             )
 
     def noted(self, batch: Records) -> Iterator[str]:
@@ -175,6 +187,8 @@ def event_line(event: np.void, clock: Clock, dialect: Dialect, entry: int | None
         command = command_name(int(event["command_op"]))
         about = f" commit_id={event['commit_id']}" if event["commit_id"] else ""
         words.append(f"{command}{about} = {error_text(int(event['error']))}")
+    elif kind in RING_EVENTS:
+        words.append(ring_event(event, kind, _about(event, subject) if event["unique"] else ""))
     else:
         words.append(_request_event(event, kind, subject))
     words.append(f"{comm(event['comm'].tobytes()) or '?'}[{event['tid']}]")
@@ -183,15 +197,20 @@ def event_line(event: np.void, clock: Clock, dialect: Dialect, entry: int | None
     return " ".join(words)
 
 
+def _about(event: np.void, subject: str) -> str:
+    opcode = opcode_name(int(event["opcode"])) if event["opcode"] else "?"
+    return f"unique={event['unique']} {opcode}" + (f" {subject}" if subject else "")
+
+
 def _request_event(event: np.void, kind: Kind, subject: str) -> str:
-    opcode = opcode_name(int(event["opcode"])) if event["unique"] else "?"
-    text = f"unique={event['unique']} {opcode}" + (f" {subject}" if subject else "")
+    text = _about(event, subject)
     if kind is Kind.QUEUED:
         text += _event_arguments(event)
     if kind in (Kind.DELIVERED, Kind.COMMITTED) and event["transport"] == Transport.URING:
         text += f" commit_id={event['commit_id']}"
         if event["header_size"]:
             text += f" payload_sz={int.from_bytes(event['header'].tobytes()[272:276], 'little')}"
+        text = " ".join([text, *place_words(event)])
     if kind in (Kind.COMMITTED, Kind.ENDED) and event["flags"] & Flag.HAS_ERROR:
         text += f" error={error_text(int(event['error']))}"
     return text

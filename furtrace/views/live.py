@@ -11,6 +11,7 @@ from rich.segment import Segment
 from furtrace.model.conversation import Conversation
 from furtrace.trace.info import TraceInfo
 from furtrace.views.live_operations import OperationsPanel, Rates, rate
+from furtrace.views.live_pools import HoldingsPanel, PoolsPanel
 from furtrace.views.live_queues import QueuesPanel
 from furtrace.views.live_requests import RequestsPanel
 from furtrace.views.live_table import (
@@ -31,14 +32,14 @@ from furtrace.views.live_table import (
 from furtrace.views.live_trouble import TroublePanel
 from furtrace.views.units import count
 
-VIEWS: Final = ("all", "requests", "operations", "queues")
+VIEWS: Final = ("all", "requests", "operations", "queues", "pools")
 
 _HELP: Final = """\
 Keys
   q          quit
   space      hold the picture still while tracing goes on; again: go on
-  1 2 3 4    all, requests, operations, queues; tab: the next of them
-  s S        sort by the next, the previous column; in "all": the requests
+  1 2 3 4 5  all, requests, operations, queues, pools; tab: the next of them
+  s S        sort by the next, the previous column; in "all": the requests; in "pools": the upper table
   r          reverse the order
   arrows     scroll; so do j, k, PgUp, PgDn, Home and End
   ?          this help, on and off
@@ -55,6 +56,16 @@ Columns
   entries    of a queue: seen in use / registered ("?": tracing began later)
   backlog    requests queued for this CPU and not delivered; deepest: the most there were
   rate/s     over the last two seconds
+Columns of pools
+  in use     buffers that an entry has; "3+": at least three, for no event of the kernel's count was seen yet
+  peak       the most that were in use at a time
+  dry        how often a request found no free buffer
+  waiting    requests that are queued while none is free
+  selected   how often a buffer was taken; an entry may keep it for its next request
+  slots      in which the pages of requests are for zero-copy
+  copied     requests that were not zero-copied although the server asked for it, by reason: its file or its queue is \
+not made for that, or the operation can't be
+  held for   since the entry got it; "kept": it has it since an earlier request; "idle": that one has ended
 Phases of a request: median/99th percentile since the start, "-" where not known
   queue      until an entry took it
   delivery   from there until the server had it
@@ -86,6 +97,8 @@ class LiveView:
         self._requests = RequestsPanel(self._glyphs)
         self._operations = OperationsPanel(self._glyphs)
         self._queues = QueuesPanel(self._glyphs)
+        self._pools = PoolsPanel(self._glyphs)
+        self._holdings = HoldingsPanel(self._glyphs)
         self._trouble = TroublePanel(self._glyphs, info.realtime_offset_ns)
         self._view = 0
         self._paused = False
@@ -116,7 +129,7 @@ class LiveView:
             self._help, self._help_first = not self._help, 0
         elif key == " ":
             self._pause()
-        elif key in {"1", "2", "3", "4"}:
+        elif key in {"1", "2", "3", "4", "5"}:
             self._show(int(key) - 1)
         elif key in {"tab", "backtab"}:
             self._show((self._view + (1 if key == "tab" else -1)) % len(VIEWS))
@@ -144,6 +157,8 @@ class LiveView:
         self._requests.update(under_way, conversation.paths, now_ns)
         self._operations.update(operations, self._rates)
         self._queues.update(queues, self._mounts)
+        self._pools.update(conversation.pools.table(), self._mounts)
+        self._holdings.update(conversation, now_ns)
         self._trouble.update(conversation.trouble, (conversation.refused, conversation.stopped, conversation.overflows))
 
     def render(self, width: int, height: int) -> RenderableType:
@@ -156,6 +171,8 @@ class LiveView:
             lines = self._help_lines(width, body)
         elif self.view == "all":
             lines = self._stack(width, body)
+        elif self.view == "pools":
+            lines = self._pool_lines(width, body)
         else:
             lines = self._panel.draw(width, body) if body else []
         return Frame(head + lines + foot)
@@ -163,7 +180,7 @@ class LiveView:
     @property
     def _panel(self) -> Panel:
         """The table that keys sort and scroll."""
-        panels = {"operations": self._operations, "queues": self._queues}
+        panels = {"operations": self._operations, "queues": self._queues, "pools": self._pools}
         return panels.get(self.view, self._requests)
 
     def _pause(self) -> None:
@@ -239,7 +256,7 @@ class LiveView:
         items = [
             Item("q quit", 0),
             Item("space go on" if self._paused else "space pause", 2),
-            Item("1-4 view", 3),
+            Item("1-5 view", 3),
             Item("s/S sort", 4),
             Item("r reverse", 6),
             Item("arrows scroll", 5),
@@ -255,14 +272,17 @@ class LiveView:
         heights = self._heights(height * 3 // 5)
         rest = height - sum(heights.values())
         lines = self._requests.draw(width, rest) if rest else []
-        for panel in (self._operations, self._queues, self._trouble):
+        for panel in (self._operations, self._queues, self._pools, self._trouble):
             if panel in heights:
                 lines += panel.draw(width, heights[panel])
         return lines
 
     def _heights(self, room: int) -> dict[Panel, int]:
         """Share ``room`` lines fairly among the tables that have rows; if too little for all, by importance."""
-        most: tuple[tuple[Panel, int], ...] = ((self._trouble, 6), (self._operations, 24), (self._queues, 24))
+        most: tuple[tuple[Panel, int], ...] = (
+            *((self._trouble, 6), (self._operations, 24)),
+            *((self._queues, 24), (self._pools, 24)),
+        )
         wanted = {panel: min(panel.total + _TABLE_HEAD, limit) for panel, limit in most if panel.total}
         chosen = list(wanted)[: room // (_TABLE_HEAD + 1)]
         heights: dict[Panel, int] = {}
@@ -270,6 +290,13 @@ class LiveView:
             heights[panel] = min(wanted[panel], room // (len(chosen) - place))
             room -= heights[panel]
         return heights
+
+    def _pool_lines(self, width: int, height: int) -> list[Line]:
+        """Pools, and below them what is held; the pools get what they need, and the half at least."""
+        held = min(self._holdings.total + _TABLE_HEAD, height // 2)
+        upper = min(max(height - held, 0), max(self._pools.total, 1) + _TABLE_HEAD)
+        lower = height - upper
+        return (self._pools.draw(width, upper) if upper else []) + (self._holdings.draw(width, lower) if lower else [])
 
     def _help_lines(self, width: int, height: int) -> list[Line]:
         text = [part for line in _HELP.splitlines() for part in _wrapped(line, width)]

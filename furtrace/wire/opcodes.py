@@ -69,6 +69,23 @@ class UringCommand(IntEnum):
     ADD_BUFPOOL = 4
 
 
+class FixedIo(IntEnum):
+    """I/O on registered buffers: those of ``enum io_uring_op``, ``include/uapi/linux/io_uring.h`` of Linux 7.3."""
+
+    READ_FIXED = 4
+    WRITE_FIXED = 5
+    READV_FIXED = 60
+    WRITEV_FIXED = 61
+
+
+class HeaderPart(IntEnum):
+    """``enum fuse_uring_header_type`` of ``fs/fuse/dev_uring.c``: the parts of an entry's header."""
+
+    IN_OUT = 0
+    OP = 1
+    RING_ENT = 2
+
+
 _OPCODE_NAMES = {int(code): code.name for code in Opcode}
 
 
@@ -101,6 +118,20 @@ def name_roles(code: int) -> tuple[str, ...]:
     They are in_args of ``fs/fuse/dir.c`` and ``fs/fuse/xattr.c``; ``names.parse_names`` reads them.
     """
     return _NAME_ROLES.get(code, ())
+
+
+_FIXED_IO_NAMES = {int(code): code.name for code in FixedIo}
+_HEADER_PART_NAMES = {int(part): part.name for part in HeaderPart}
+
+
+def fixed_io_name(code: int) -> str:
+    """Return the name of an SQE's opcode without its prefix (``READ_FIXED``), ``OP_<number>`` if it is no fixed I/O."""
+    return _FIXED_IO_NAMES.get(code) or f"OP_{code}"
+
+
+def header_part_name(part: int) -> str:
+    """Return the name of a part of an entry's header (``IN_OUT``), or ``PART_<number>`` if it is not known."""
+    return _HEADER_PART_NAMES.get(part) or f"PART_{part}"
 
 
 _COMMAND_NAMES = {int(command): command.name for command in UringCommand}

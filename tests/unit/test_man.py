@@ -14,13 +14,14 @@ from furtrace import __version__
 from furtrace.cli import furtrace
 from furtrace.cli.hexinput import from_bytes
 from furtrace.export.decoded import decoded_object
-from furtrace.export.jsonlines import event_object, request_object, summary_object
+from furtrace.export.jsonlines import event_object, pool_object, request_object, summary_object
 from furtrace.export.protocol import protocol_object
 from furtrace.model.conversation import Conversation
 from furtrace.model.inodes import Path as InodePath
 from furtrace.model.paths import Subject
+from furtrace.model.pools import Pool
 from furtrace.model.requests import new_requests
-from furtrace.trace.record import EVENTS, RECORD, Kind
+from furtrace.trace.record import EVENTS, RECORD, Kind, Step
 from furtrace.wire.decode import decode
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.protocol import listing
@@ -150,6 +151,17 @@ def test_the_json_members_are_explained() -> None:
     assert len(starts) == len(objects)
     for start, end, made in zip(starts, [*starts[1:], len(text)], objects, strict=True):
         assert items(text[start:end], "Va") == set(made) - {"type"}
+
+
+def test_the_json_members_of_a_pool_are_explained() -> None:
+    text = section(lines("furtrace-live"), ".Ss Pools in the summary")
+    assert items(text, "Va") == set(pool_object(Pool(7, 0)))
+
+
+def test_the_steps_are_explained() -> None:
+    text = section(lines("furtrace-live"), ".Ss Steps inside the kernel")
+    explained = [name.removeprefix("Fn ") for name in items(text, "Fn")]
+    assert sorted(explained) == sorted(step.function for step in Step if step is not Step.NONE)
 
 
 def test_the_json_members_of_a_decoded_message_are_explained() -> None:

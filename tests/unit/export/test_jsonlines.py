@@ -14,7 +14,7 @@ from furtrace.model.conversation import Conversation
 from furtrace.model.inodes import NO_INODE
 from furtrace.model.paths import Subject
 from furtrace.model.requests import new_requests
-from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.trace.record import NO_QUEUE, NOT_COUNTED, Flag, Kind, Records, Step, Transport
 from furtrace.wire.opcodes import Opcode
 from tests.unit.events import (
     batch,
@@ -118,10 +118,24 @@ def test_a_request_of_which_all_is_known() -> None:
         "server_tid": 901,
         "server_comm": "server",
         "queued_ns": 1200,
+        "dry_ns": None,
+        "selected_ns": None,
         "assigned_ns": 1200,
+        "registered_ns": None,
         "delivered_ns": 1210,
         "committed_ns": 1220,
+        "unregistered_ns": None,
         "ended_ns": 1230,
+        "buffer": None,
+        "buffer_offset": None,
+        "buffer_waits": 0,
+        "slot": None,
+        "page_bytes": None,
+        "segments": None,
+        "fixed_bytes": None,
+        "fixed_ios": 0,
+        "zero_copied": False,
+        "copied_because": None,
         "reply_size": 4096,
         "moved": 4096,
         "uncertain": False,
@@ -132,7 +146,7 @@ def test_a_request_of_which_nothing_is_known() -> None:
     (row,) = new_requests(1)
     known = {"type": "request", "unique": 0, "op": "OP_0", "opcode": 0, "connection": 0, "node_id": 0, "names": []}
     known |= dict.fromkeys(("names_cut", "background", "uncertain", "path_deleted"), False)
-    known["path_sure"] = True
+    known |= {"path_sure": True, "buffer_waits": 0, "fixed_ios": 0}
     found_ = request_object(row, Subject(NO_INODE))
     assert {name: value for name, value in found_.items() if value is not None} == known
     unknown = {name for name, value in found_.items() if value is None}
@@ -141,6 +155,9 @@ def test_a_request_of_which_nothing_is_known() -> None:
         *("error", "transport", "queue", "entry", "commit_id", "reply_size", "moved"),
         *(f"{who}_{what}" for who in ("client", "server") for what in ("pid", "tid", "comm")),
         *(f"{when}_ns" for when in ("queued", "assigned", "delivered", "committed", "ended")),
+        *(f"{when}_ns" for when in ("dry", "selected", "registered", "unregistered")),
+        *("buffer", "buffer_offset", "slot", "page_bytes", "segments", "fixed_bytes"),
+        *("zero_copied", "copied_because"),
     }
 
 
@@ -309,6 +326,20 @@ def test_an_event_of_which_all_is_known() -> None:
         "op": "READ",
         "command": "COMMIT_AND_FETCH",
         "error": -5,
+        "step": None,
+        "header_part": None,
+        "entry": 0xE0,
+        "buffer": None,
+        "offset": None,
+        "buffers": None,
+        "buffers_free": None,
+        "slot": None,
+        "segments": None,
+        "readable": None,
+        "writable": None,
+        "io": None,
+        "bytes": None,
+        "asked": None,
         "pid": 900,
         "tid": 901,
         "comm": "server",
@@ -322,6 +353,8 @@ def test_an_event_of_which_little_is_known() -> None:
     found_ = event_object(event(Kind.LOST, 1000)[0])
     assert {name for name, value in found_.items() if value is None} == {
         *("transport", "queue", "unique", "commit_id", "opcode", "op", "command", "error", "header", "extra"),
+        *("step", "header_part", "entry", "buffer", "offset", "buffers", "buffers_free", "slot", "segments"),
+        *("readable", "writable", "io", "bytes", "asked"),
     }
     assert (found_["event"], found_["cqe_overflow"], found_["comm"]) == ("LOST", False, "")
 
@@ -334,6 +367,99 @@ def test_an_error_counts_where_it_is_meant(flags: int, error: int | None) -> Non
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_by_its_name(kind: Kind) -> None:
     assert _through_json(event_object(event(kind, 1)[0]))["event"] == kind.name
+
+
+# ---- buffers, slots, steps ----
+
+_ON_POOL = Flag.POOL | Flag.HAS_BUFFER | Flag.QUEUE_ZERO_COPY | Flag.HAS_PAGES
+_BUFFER: dict[str, Any] = {"buffer_id": 3, "pool_offset": 98304, "queue": 3, "entry": 0xE0}
+
+
+def test_a_request_with_a_buffer() -> None:
+    place = _BUFFER | {"flags": _ON_POOL}
+    taken = event(Kind.SELECTED, 3, unique=10, buffers=8, buffers_free=4, **_BUFFER | {"flags": Flag.HAS_BUFFER})
+    dry = event(Kind.SELECTED, 2, unique=10, error=-105, queue=3, buffers=8, flags=Flag.HAS_ERROR)
+    found_ = _request(queued(10, 1, Opcode.READ), dry, taken, delivered(10, 4, Opcode.READ, **place))
+    expected: dict[str, Any] = {
+        "dry_ns": 2,
+        "selected_ns": 3,
+        "buffer": 3,
+        "buffer_offset": 98304,
+        "buffer_waits": 1,
+        "slot": None,
+    }
+    expected |= {"zero_copied": False, "copied_because": "file"}
+    assert {name: found_[name] for name in expected} == expected
+
+
+def test_a_zero_copied_request() -> None:
+    slot = {"flags": Flag.HAS_SLOT, "slot": 0, "queue": 3, "entry": 0xE0, "unique": 10}
+    found_ = _request(
+        event(Kind.PAGES_REGISTERED, 2, length=8192, segments=2, **slot),
+        event(Kind.FIXED_IO, 3, length=4096, command_op=4, **slot),
+        event(Kind.FIXED_IO, 4, error=-5, command_op=4, **slot),
+        event(Kind.PAGES_UNREGISTERED, 5, **slot),
+        ended(10, 6, Opcode.READ),
+    )
+    expected: dict[str, Any] = {"registered_ns": 2, "unregistered_ns": 5, "slot": 0, "page_bytes": 8192, "segments": 2}
+    expected |= {"fixed_bytes": 4096, "fixed_ios": 2, "zero_copied": True, "copied_because": None}
+    assert {name: found_[name] for name in expected} == expected
+
+
+def _event(kind: Kind, *names: str, **members: Any) -> list[Any]:
+    found_ = event_object(event(kind, 1, **members)[0])
+    return [found_[name] for name in names]
+
+
+def test_events_of_buffers_and_slots() -> None:
+    names: tuple[str, ...] = ("buffer", "offset", "buffers", "buffers_free", "entry")
+    has = _BUFFER | {"flags": Flag.HAS_BUFFER}
+    assert _event(Kind.SELECTED, *names, buffers=8, buffers_free=4, **has) == [3, 98304, 8, 4, 0xE0]
+    assert _event(Kind.RECYCLED, *names[2:4], buffers=8, buffers_free=NOT_COUNTED, **has) == [8, None]
+    names = ("slot", "bytes", "segments", "readable", "writable")
+    flags = Flag.HAS_SLOT | Flag.PAGES_WRITABLE
+    assert _event(Kind.PAGES_REGISTERED, *names, slot=0, length=9, segments=1, flags=flags) == [0, 9, 1, False, True]
+    assert _event(Kind.PAGES_UNREGISTERED, *names, slot=2, flags=Flag.HAS_SLOT) == [2, None, None, None, None]
+    names = ("io", "slot", "bytes", "asked", "offset", "command")
+    fixed = {"command_op": 4, "length": 5, "slot": 2}
+    assert _event(Kind.FIXED_IO, *names, **fixed) == ["READ_FIXED", 2, 5, None, None, None]
+    assert _event(Kind.FIXED_IO, *names, **fixed, payload_size=8, pool_offset=0)[3:5] == [8, 0]
+
+
+def test_steps() -> None:
+    names = ("step", "header_part", "command")
+    assert _event(Kind.STEP, *names, step=Step.CMD, command_op=2) == ["fuse_uring_cmd", None, "COMMIT_AND_FETCH"]
+    assert _event(Kind.STEP, *names, step=Step.COPY_HEADER_TO_RING) == ["copy_header_to_ring", "IN_OUT", None]
+    assert _event(Kind.STEP, *names, step=999) == [None, None, None]
+    assert _event(Kind.STEP, *names, step=0) == [None, None, None]
+
+
+def test_pools_of_the_summary() -> None:
+    conversation = Conversation()
+    taken = event(Kind.SELECTED, 3, unique=10, buffers=8, buffers_free=7, **_BUFFER | {"flags": Flag.HAS_BUFFER})
+    conversation.feed(batch(taken, *whole(12, 5, Opcode.READ, flags=_ON_POOL, buffer_id=1, entry=0xE1)))
+    (pool,) = _through_json(summary_object(conversation, 1))["pools"]
+    held: dict[str, Any] = {
+        "number": 3,
+        "entry": 0xE0,
+        "unique": 10,
+        "since_ns": 3,
+        "kept": False,
+        "ended_ns": None,
+        "offset": 98304,
+    }
+    expected: dict[str, Any] = {
+        "connection": 7,
+        "queue": 3,
+        "pooled": True,
+        "buffers": 8,
+        "free": 7,
+        "in_use": 1,
+        "peak": 1,
+    }
+    expected |= {"in_use_counted": True, "selected": 1, "recycled": 0, "dry": 0, "dry_since_ns": None, "waiting": 0}
+    expected |= {"registered": None, "failed": None, "zero_copied": 0, "zero_copied_bytes": 0}
+    assert pool == expected | {"copied_because": {"file": 1}, "held": [held], "slots": []}
 
 
 # ---- lines and summary ----
@@ -374,5 +500,6 @@ def test_summary() -> None:
         "refused": 4,
         "stopped": 5,
         "cqe_overflows": 6,
+        "pools": [],
         "elapsed_ns": 123,
     }

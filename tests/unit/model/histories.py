@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from hypothesis import strategies as st
 
-from furtrace.trace.record import NO_BUFFER, NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.trace.record import NO_BUFFER, NO_QUEUE, Flag, Kind, Records, Step, Transport
 from furtrace.wire.opcodes import Opcode
 from tests.unit import events
 
@@ -17,6 +17,13 @@ _OPCODES = (
     *(Opcode.FORGET, Opcode.INTERRUPT, Opcode.BATCH_FORGET),
 )
 _UNANSWERED = _OPCODES[-3:]
+_STEPS = [Kind.QUEUED, Kind.DELIVERED, Kind.COMMITTED, Kind.ENDED]
+_STEPS_OF_7_3 = [
+    *(Kind.QUEUED, Kind.SELECTED, Kind.SELECTED, Kind.STEP, Kind.PAGES_REGISTERED, Kind.COPIED, Kind.DELIVERED),
+    *(Kind.FIXED_IO, Kind.FIXED_IO, Kind.COMMITTED, Kind.RETURNED, Kind.PAGES_UNREGISTERED, Kind.ENDED),
+    *(Kind.RECYCLED, Kind.FIXED_IO, Kind.PAGES_RELEASED),
+]
+_ABOUT_COPYING = Flag.POOL | Flag.ZERO_COPIED | Flag.HAS_SLOT | Flag.QUEUE_ZERO_COPY | Flag.HAS_PAGES
 _ERRORS = (0, 0, 0, -2, -4, -103)
 # Entries of both connections have the same addresses: another connection's memory is used anew.
 _ENTRIES = ((0, 0xE0), (0, 0xD0), (1, 0xF0), (1, 0xC0))
@@ -30,7 +37,7 @@ class _Request:
     transport: Transport
     flags: int
     entry: tuple[int, int]
-    steps: list[Kind] = field(default_factory=lambda: [Kind.QUEUED, Kind.DELIVERED, Kind.COMMITTED, Kind.ENDED])
+    steps: list[Kind] = field(default_factory=lambda: list(_STEPS))
 
 
 class _Making:
@@ -54,7 +61,10 @@ class _Making:
             unanswered = _Request(connection, self._last[connection], opcode, Transport.DEV, 0, entry, [Kind.DELIVERED])
             self._live.append(unanswered)
             return
-        self._live.append(_Request(connection, self._last[connection], opcode, transport, int(flags), entry))
+        request = _Request(connection, self._last[connection], opcode, transport, int(flags), entry)
+        if transport == Transport.URING and number % 3 == 0:
+            request.steps = list(_STEPS_OF_7_3)
+        self._live.append(request)
 
     def go_on(self, number: int, *, seen: bool) -> None:
         if not self._live:
@@ -83,6 +93,8 @@ class _Making:
         self.events.append(events.event(kind, self._now(), **place))
 
     def _event(self, request: _Request, kind: Kind, number: int) -> Records:
+        if kind not in _STEPS:
+            return self._inner_event(request, kind, number)
         queue, entry = request.entry
         uring = request.transport == Transport.URING
         place: dict[str, Any] = {"entry": 0, "queue": NO_QUEUE}
@@ -99,14 +111,26 @@ class _Making:
             known |= {"header": events.read_in(number + 1, 512).ljust(288, b"\1"), "transport": request.transport}
             holds_none = number % 13 == 0 and not known["flags"] & Flag.HAS_BUFFER
             place["buffer_id"] = NO_BUFFER if holds_none else number % 9
-            return events.delivered(**at, **known, **place, pool_offset=number, payload=number)
+            known["flags"] |= number & _ABOUT_COPYING
+            return events.delivered(**at, **known, **place, pool_offset=number, payload=number, slot=number % 5)
         if kind is Kind.COMMITTED:
-            known["flags"] |= Flag.HEADER_FROM_SERVER
+            known["flags"] |= Flag.HEADER_FROM_SERVER | (number * 8 & _ABOUT_COPYING)
             return events.committed(payload_size=number * 3, **at, **known, **place) if uring else events.batch()
         size = np.uint64(number * 5).tobytes()[: 4 if number % 3 else 8]
         known["flags"] |= Flag.HAS_ERROR
         known |= {"queue": place["queue"], "transport": request.transport, "length": 16 + number}
         return events.ended(error=_ERRORS[number % 6], **at, **known, header=events.operation_header(size))
+
+    def _inner_event(self, request: _Request, kind: Kind, number: int) -> Records:
+        queue, entry = request.entry
+        known: dict[str, Any] = {"connection": request.connection, "queue": queue, "entry": entry, "node_id": number}
+        known |= {"unique": request.unique, "opcode": request.opcode if number % 2 else 0, "slot": number % 5}
+        known |= {"error": 0, "length": number, "segments": number % 4}
+        if kind in (Kind.FIXED_IO, Kind.SELECTED, Kind.PAGES_UNREGISTERED):
+            known["error"] = (0, 0, -105)[number % 3]
+        elif kind is Kind.STEP:
+            known["step"] = (Step.ADD_REQ_TO_RING_ENT, Step.SEND)[number % 3 == 0]
+        return events.event(kind, self._now(), **known, buffer_id=number % 9, pool_offset=number, payload=number + 1)
 
 
 _STEP = st.tuples(st.sampled_from("aaaaggggggggggggmrb"), st.integers(0, 1000))

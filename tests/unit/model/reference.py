@@ -6,11 +6,14 @@ from typing import Any
 import numpy as np
 
 from furtrace.model.requests import REQUEST
-from furtrace.trace.record import NO_BUFFER, NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.trace.record import NO_BUFFER, NO_QUEUE, Flag, Kind, Records, Step, Transport
 from furtrace.wire.opcodes import Opcode
 
 Row = dict[str, Any]
 _UNKNOWN = {"queue": NO_QUEUE, "expected_queue": NO_QUEUE, "entry_index": -1, "reply_size": -1, "moved": -1}
+_UNKNOWN |= {"buffer_id": -1, "slot": -1, "page_bytes": -1, "fixed_bytes": -1}
+_IN_SLOT = Flag.ZERO_COPIED | Flag.HAS_SLOT
+_ZERO_COPY = _IN_SLOT | Flag.QUEUE_ZERO_COPY | Flag.FILE_ZERO_COPY | Flag.HAS_PAGES
 _GIVEN_UP = (-4, -103, -107)
 _READS = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)
 _WRITES = (Opcode.WRITE, Opcode.COPY_FILE_RANGE)
@@ -23,7 +26,7 @@ def row_of(request: np.void) -> Row:
 
 
 def _new() -> Row:
-    return row_of(np.zeros(1, REQUEST)[0]) | _UNKNOWN | {"buffer_id": -1}
+    return row_of(np.zeros(1, REQUEST)[0]) | _UNKNOWN
 
 
 class Reference:
@@ -53,13 +56,21 @@ class Reference:
             Kind.DELIVERED: self._delivered,
             Kind.COMMITTED: self._committed,
             Kind.ENDED: self._ended,
+            Kind.SELECTED: self._selected,
+            Kind.PAGES_REGISTERED: self._registered,
+            Kind.PAGES_UNREGISTERED: self._unregistered,
+            Kind.FIXED_IO: self._fixed,
+            Kind.STEP: self._assigned if event["step"] == Step.ADD_REQ_TO_RING_ENT else None,
         }.get(event["kind"])
         if step is None or not event["unique"]:
             return None
         key = event["connection"], event["unique"]
+        if event["kind"] == Kind.FIXED_IO and key not in self.under_way:
+            return None
         row = self.under_way.setdefault(key, _new())
-        for column in ("unique", "connection", "opcode", "node_id"):
-            row[column] = event[column]
+        row["unique"], row["connection"] = event["unique"], event["connection"]
+        if event["opcode"]:
+            row["opcode"], row["node_id"] = event["opcode"], event["node_id"]
         step(row, event)
         return self.under_way.pop(key) if row["ended_ns"] else None
 
@@ -90,12 +101,50 @@ class Reference:
             row[column] = event[column]
         if event["flags"] & Flag.HAS_BUFFER:
             row["buffer_id"] = event["buffer_id"]
-        row["pooled"] = row["pooled"] or bool(event["flags"] & Flag.HAS_BUFFER) or event["buffer_id"] == NO_BUFFER
+        row["pooled"] = row["pooled"] or bool(event["flags"] & (Flag.HAS_BUFFER | Flag.POOL))
+        row["pooled"] = row["pooled"] or event["buffer_id"] == NO_BUFFER
+        if event["flags"] & _IN_SLOT == _IN_SLOT:
+            row["slot"] = event["slot"]
+        self._number(row, event)
+
+    def _number(self, row: Row, event: Row) -> None:
         known = self._entries.setdefault((event["connection"], event["queue"]), [])
         if event["entry"] not in known:
             known.append(event["entry"])
         if row["entry_index"] < 0:
             row["entry_index"] = known.index(event["entry"])
+
+    def _entry(self, row: Row, event: Row) -> None:
+        row["entry"], row["queue"] = event["entry"], event["queue"]
+        self._number(row, event)
+
+    def _selected(self, row: Row, event: Row) -> None:
+        row["pooled"], row["flags"] = True, row["flags"] | Flag.POOL
+        if event["error"]:
+            row["buffer_waits"] += 1
+            row["dry_ns"] = row["dry_ns"] or event["ns"]
+            return
+        row["selected_ns"] = event["ns"]
+        for column in ("buffer_id", "pool_offset", "payload"):
+            row[column] = event[column]
+        self._entry(row, event)
+
+    def _assigned(self, row: Row, event: Row) -> None:
+        row["assigned_ns"] = event["ns"]
+        self._entry(row, event)
+
+    def _registered(self, row: Row, event: Row) -> None:
+        self._entry(row, event)
+        if not event["error"]:
+            row["registered_ns"], row["slot"], row["flags"] = event["ns"], event["slot"], row["flags"] | _ZERO_COPY
+            row["page_bytes"], row["segments"] = event["length"], event["segments"]
+
+    def _unregistered(self, row: Row, event: Row) -> None:
+        row["unregistered_ns"] = row["unregistered_ns"] if event["error"] else event["ns"]
+
+    def _fixed(self, row: Row, event: Row) -> None:
+        row["fixed_bytes"] = max(row["fixed_bytes"], 0) + (0 if event["error"] else event["length"])
+        row["fixed_ios"] += 1
 
     def _server(self, row: Row, event: Row) -> None:
         row["server_pid"], row["server_tid"], row["server_comm"] = event["pid"], event["tid"], event["comm"]
@@ -114,6 +163,7 @@ class Reference:
 
     def _committed(self, row: Row, event: Row) -> None:
         row["committed_ns"], row["transport"] = event["ns"], event["transport"]
+        row["flags"] |= event["flags"] & (_ZERO_COPY | Flag.POOL)
         self._server(row, event)
         self._place(row, event)
         if event["flags"] & Flag.HEADER_FROM_SERVER:
@@ -133,7 +183,7 @@ class Reference:
             place = row["connection"], row["entry"]
             free, certain = self._free.get(place, 0), not row["flags"] & Flag.BACKGROUND and not row["pooled"]
             assigned = max(free, row["queued_ns"])
-            if free and row["queued_ns"] and certain and assigned <= row["delivered_ns"]:
+            if free and row["queued_ns"] and not row["assigned_ns"] and certain and assigned <= row["delivered_ns"]:
                 row["assigned_ns"] = assigned
             self._free[place] = event["ns"]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from furtrace.model.conversation import Conversation
 from furtrace.model.queues import Queue
-from furtrace.trace.record import NO_QUEUE, Kind, Records, Transport
+from furtrace.trace.record import NO_QUEUE, Kind, Records, Step, Transport
 from furtrace.wire.opcodes import Opcode
 from tests.unit.events import batch, committed, delivered, ended, event, queued, whole
 
@@ -49,6 +49,15 @@ def test_states() -> None:
 def test_available_of_entries_that_were_registered_before() -> None:
     queue = _queue(batch(*whole(10, 100, entry=0xA), *whole(12, 300, entry=0xB)[:2]))
     assert (queue.entries, queue.registered, queue.available) == (2, 0, 1)
+
+
+def test_an_entry_that_took_a_request_is_not_in_the_server_yet() -> None:
+    place: dict[str, Any] = {"queue": 3, "entry": 0xA, "unique": 10}
+    taken = event(Kind.STEP, 5, step=Step.ADD_REQ_TO_RING_ENT, **place)
+    queue = _queue(batch(_register(1), _register(2), queued(10, 4), taken))
+    assert (queue.entries, queue.in_server, queue.in_kernel, queue.backlog, queue.available) == (1, 0, 1, 0, 1)
+    queue = _queue(batch(_register(1), _register(2), queued(10, 4), taken, delivered(10, 6, entry=0xA)))
+    assert (queue.in_server, queue.in_kernel, queue.backlog) == (1, 0, 0)
 
 
 def test_by_connection_and_number() -> None:

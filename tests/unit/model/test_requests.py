@@ -7,7 +7,7 @@ import pytest
 
 from furtrace.model import requests as module
 from furtrace.model.requests import Requests, Requests_, first_seen, new_requests, state
-from furtrace.trace.record import NO_BUFFER, NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.trace.record import NO_BUFFER, NO_QUEUE, Flag, Kind, Records, Step, Transport
 from furtrace.wire.opcodes import Opcode
 from tests.unit.events import (
     batch,
@@ -131,7 +131,8 @@ def test_the_end_alone() -> None:
 def test_new_rows_know_nothing() -> None:
     (row,) = new_requests(1)
     assert (row["queue"], row["expected_queue"]) == (NO_QUEUE, NO_QUEUE)
-    assert [int(row[name]) for name in ("entry_index", "reply_size", "moved", "buffer_id")] == [-1] * 4
+    unknown = ("entry_index", "reply_size", "moved", "buffer_id", "slot", "page_bytes", "fixed_bytes")
+    assert [int(row[name]) for name in unknown] == [-1] * 7
     assert row["ended_ns"] == row["unique"] == row["client_tid"] == 0
 
 
@@ -446,3 +447,125 @@ def test_behind_a_filter_nothing_is_assigned() -> None:
     """The entry may have been busy with a request that was filtered out."""
     rows = Requests(whole=False).feed(batch(*whole(10, 1000), *whole(12, 2000)))
     assert rows["assigned_ns"].tolist() == [0, 0]
+
+
+# ---- pools, slots, steps ----
+
+_TAKEN: dict[str, Any] = {"unique": 10, "opcode": READ, "node_id": 5, "queue": 3, "entry": 0xE0}
+_BUFFER: dict[str, Any] = {"buffer_id": 2, "pool_offset": 8192, "payload": 0xBEEF, "flags": Flag.HAS_BUFFER}
+_FIXED: dict[str, Any] = {"unique": 10, "queue": 3, "entry": 0xE0, "slot": 4, "length": 100}
+
+
+def _step(unique: int, ns: int, step: Step = Step.ADD_REQ_TO_RING_ENT, **members: Any) -> Records:
+    return event(Kind.STEP, ns, **({"unique": unique, "queue": 3, "entry": 0xE0, "step": step} | members))
+
+
+def test_a_buffer_that_was_selected() -> None:
+    dry = event(Kind.SELECTED, 2, **_TAKEN | {"error": -105, "entry": 0xE7, "flags": Flag.HAS_ERROR})
+    later = event(Kind.SELECTED, 3, **_TAKEN | {"error": -105, "flags": Flag.HAS_ERROR})
+    model = Requests()
+    model.feed(batch(queued(10, 1, READ), dry, later))
+    (row,) = model.under_way
+    assert (row["buffer_waits"], row["dry_ns"], row["selected_ns"], row["entry"], row["pooled"]) == (2, 2, 0, 0, True)
+    model.feed(event(Kind.SELECTED, 4, **_TAKEN, **_BUFFER))
+    (row,) = model.under_way
+    assert (row["buffer_waits"], row["dry_ns"], row["selected_ns"], row["entry_index"]) == (2, 2, 4, 0)
+    assert (row["buffer_id"], row["pool_offset"], row["payload"], row["queue"]) == (2, 8192, 0xBEEF, 3)
+
+
+def test_a_buffer_that_was_kept_was_not_selected() -> None:
+    place = {"flags": Flag.HAS_BUFFER | Flag.POOL, "buffer_id": 2, "pool_offset": 8192}
+    row = _one(*whole(10, 1000, READ, **place))
+    assert (row["selected_ns"], row["buffer_id"], row["pool_offset"], row["pooled"]) == (0, 2, 8192, True)
+
+
+def test_a_request_is_known_from_any_event_before_its_end() -> None:
+    for first in (
+        event(Kind.SELECTED, 5, **_TAKEN, **_BUFFER),
+        event(Kind.SELECTED, 5, **_TAKEN | {"error": -105}),
+        event(Kind.PAGES_REGISTERED, 5, **_TAKEN),
+        _step(10, 5, opcode=READ),
+    ):
+        model = Requests()
+        model.feed(first)
+        (row,) = model.under_way
+        assert (row["unique"], row["connection"], row["opcode"]) == (10, 7, READ)
+        assert first_seen(model.under_way).tolist() == [5]
+        assert len(model.feed(ended(10, 9, READ))) == 1
+        assert len(model.under_way) == 0
+
+
+@pytest.mark.parametrize("kind", [Kind.RECYCLED, Kind.PAGES_RELEASED, Kind.FIXED_IO, Kind.COPIED, Kind.RETURNED])
+def test_what_may_come_after_the_end_begins_no_request(kind: Kind) -> None:
+    late = event(kind, 2000, **_FIXED, opcode=READ)
+    model = Requests()
+    assert len(model.feed(batch(*whole(10, 1000, READ), late))) == 1
+    model.feed(late)
+    assert len(model.under_way) == 0
+
+
+@pytest.mark.parametrize("step", [step for step in Step if step != Step.ADD_REQ_TO_RING_ENT])
+def test_other_steps_begin_no_request(step: Step) -> None:
+    model = Requests()
+    model.feed(_step(10, 5, step))
+    assert len(model.under_way) == 0
+
+
+def test_what_the_servers_own_io_moved() -> None:
+    place: dict[str, Any] = {"flags": Flag.ZERO_COPIED | Flag.HAS_SLOT, "slot": 4}
+    parts = whole(10, 1000, READ, **place)
+    before, failed, after = (
+        event(Kind.FIXED_IO, 999, **_FIXED),
+        event(Kind.FIXED_IO, 1050, **_FIXED | {"error": -14}),
+        event(Kind.FIXED_IO, 2000, **_FIXED),
+    )
+    done = event(Kind.FIXED_IO, 1060, **_FIXED), event(Kind.FIXED_IO, 1061, **_FIXED)
+    row = _one(before, *parts[:2], failed, *done, *parts[2:], after)
+    assert (row["fixed_bytes"], row["fixed_ios"], row["slot"]) == (200, 3, 4)
+    row = _one(*parts[:2], failed, *parts[2:])
+    assert (row["fixed_bytes"], row["fixed_ios"]) == (0, 1)
+    row = _one(*parts)
+    assert (row["fixed_bytes"], row["fixed_ios"]) == (-1, 0)
+
+
+def test_pages() -> None:
+    registered = event(Kind.PAGES_REGISTERED, 1005, **_TAKEN, slot=4, length=8192, segments=2, flags=Flag.HAS_SLOT)
+    gone = event(Kind.PAGES_UNREGISTERED, 1112, unique=10, queue=3, slot=4)
+    row = _one(*whole(10, 1000, READ)[:1], registered, *whole(10, 1000, READ)[1:3], gone, *whole(10, 1000, READ)[3:])
+    assert (row["registered_ns"], row["unregistered_ns"], row["slot"]) == (1005, 1112, 4)
+    assert (row["page_bytes"], row["segments"]) == (8192, 2)
+    assert row["flags"] & Flag.ZERO_COPIED
+    assert row["opcode"] == READ
+
+
+def test_pages_that_could_not_be_registered() -> None:
+    refused = event(Kind.PAGES_REGISTERED, 1005, **_TAKEN, slot=4, length=8192, error=-16, flags=Flag.HAS_SLOT)
+    row = _one(queued(10, 1000, READ), refused, ended(10, 1010, READ, -16))
+    assert (row["registered_ns"], row["slot"], row["page_bytes"], row["entry_index"]) == (0, -1, -1, 0)
+    assert not row["flags"] & Flag.ZERO_COPIED
+
+
+def test_counters_do_not_overflow() -> None:
+    model = Requests()
+    dry = batch(*(event(Kind.SELECTED, 5, **_TAKEN | {"error": -105}),) * 40_000)
+    for _ in range(2):
+        model.feed(dry)
+    assert model.under_way["buffer_waits"].tolist() == [65535]
+
+
+def test_a_step_tells_exactly_when_an_entry_took_a_request() -> None:
+    pooled: dict[str, Any] = {"flags": Flag.POOL | Flag.HAS_BUFFER, "buffer_id": 1}
+    background = [queued(10, 1000, flags=Flag.BACKGROUND), _step(10, 1004), *whole(10, 1000, **pooled)[1:]]
+    assert _assigned(*background) == [1004]
+    first, second = whole(10, 1000), whole(12, 2000)
+    assert _assigned(*first, second[0], _step(12, 2003), *second[1:], *whole(14, 3000)) == [0, 2003, 3000]
+    model = Requests(whole=False)
+    rows = model.feed(batch(queued(10, 1000), _step(10, 1003), *whole(10, 1000)[1:]), lost=1)
+    assert rows["assigned_ns"].tolist() == [1003]
+
+
+def test_flags_of_a_commit_tell_what_delivery_would_have() -> None:
+    asked = Flag.POOL | Flag.QUEUE_ZERO_COPY | Flag.FILE_ZERO_COPY | Flag.HAS_PAGES
+    row = _one(committed(10, 5, READ, flags=asked | Flag.HAS_ERROR | Flag.HEADER_FROM_SERVER), ended(10, 6, READ))
+    assert row["flags"] == asked
+    assert row["pooled"]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from furtrace.trace import record
-from furtrace.trace.record import RECORD, Flag, Kind, Transport
+from furtrace.trace.record import RECORD, Flag, Kind, Step, Transport
 
 HEADER = Path(__file__).parents[3] / "probes" / "record.h"
 _TYPES = """
@@ -21,7 +21,10 @@ _TYPES = """
 #include <stdio.h>
 typedef uint8_t u8; typedef uint16_t u16; typedef uint32_t u32; typedef uint64_t u64; typedef int32_t s32;
 """
-_MACROS = ("FT_HEADER_SIZE", "FT_COMMAND_SIZE", "FT_EXTRA_SIZE", "FT_NO_QUEUE", "FT_ARGUMENT", "FT_PART_SIZE")
+_MACROS = (
+    *("FT_HEADER_SIZE", "FT_COMMAND_SIZE", "FT_EXTRA_SIZE", "FT_NO_QUEUE", "FT_NO_BUFFER", "FT_NOT_COUNTED"),
+    *("FT_ARGUMENT", "FT_PART_SIZE"),
+)
 
 
 def _body(opening: str) -> str:
@@ -53,7 +56,7 @@ def c(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, ...]]:
             f'printf(".{name} %zu %zu %d\\n", offsetof(struct ft_record, {name}), sizeof({member}), '
             f"_Generic({member}, s32: 1, default: 0));"
         )
-    constants = [name for enum in ("ft_kind", "ft_transport", "ft_flag") for name in _enumerators(enum)]
+    constants = [name for enum in ("ft_kind", "ft_step", "ft_transport", "ft_flag") for name in _enumerators(enum)]
     lines += [f'printf("{name} %lld\\n", (long long){name});' for name in (*constants, *_MACROS)]
     folder = tmp_path_factory.mktemp("c")
     source, program = folder / "layout.c", folder / "layout"
@@ -88,7 +91,12 @@ def test_bytes_and_numbers_are_told_apart() -> None:
 
 @pytest.mark.parametrize(
     ("enum", "ours", "prefix"),
-    [("ft_kind", Kind, "FT_"), ("ft_transport", Transport, "FT_"), ("ft_flag", Flag, "FT_")],
+    [
+        ("ft_kind", Kind, "FT_"),
+        ("ft_step", Step, "FT_STEP_"),
+        ("ft_transport", Transport, "FT_"),
+        ("ft_flag", Flag, "FT_"),
+    ],
 )
 def test_enums(c: dict[str, tuple[int, ...]], enum: str, ours: type[IntEnum] | type[IntFlag], prefix: str) -> None:
     theirs = {name.removeprefix(prefix): c[name][0] for name in _enumerators(enum)}
@@ -96,11 +104,17 @@ def test_enums(c: dict[str, tuple[int, ...]], enum: str, ours: type[IntEnum] | t
 
 
 def test_constants(c: dict[str, tuple[int, ...]]) -> None:
-    ours = [record.HEADER_SIZE, record.COMMAND_SIZE, record.EXTRA_SIZE, record.NO_QUEUE]
-    ours += [record.ARGUMENT_OFFSET, record.PART_SIZE]
+    ours = [record.HEADER_SIZE, record.COMMAND_SIZE, record.EXTRA_SIZE]
+    ours += [record.NO_QUEUE, record.NO_BUFFER, record.NOT_COUNTED, record.ARGUMENT_OFFSET, record.PART_SIZE]
     assert [c[name][0] for name in _MACROS] == ours
     assert RECORD["header"].itemsize == record.HEADER_SIZE
     assert RECORD["extra"].itemsize == record.EXTRA_SIZE
+
+
+def test_steps_are_the_functions_that_the_header_names() -> None:
+    text = HEADER.read_text()
+    told = dict(re.findall(r"FT_STEP_(\w+),\s*/\* (\w+)\(\)", text))
+    assert {step.name: step.function for step in Step if step is not Step.NONE} == told
 
 
 def test_no_records_is_an_empty_batch() -> None:

@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 from furtrace.model.conversation import Conversation
 from furtrace.model.paths import Paths
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import EVENTS, EXTRA_SIZE, HINTS, NO_QUEUE, Flag, Kind, Records, Transport
+from furtrace.trace.record import (
+    EVENTS,
+    EXTRA_SIZE,
+    HINTS,
+    NO_BUFFER,
+    NO_QUEUE,
+    NOT_COUNTED,
+    Flag,
+    Kind,
+    Records,
+    Step,
+    Transport,
+)
 from furtrace.views.lines import EventLines, RequestLines, place
 from furtrace.views.units import Clock
 from furtrace.wire.opcodes import Opcode
@@ -342,6 +354,64 @@ def test_whatever_a_process_says_a_line_is_a_line(
         assert line.isprintable()
 
 
+# ---- requests with buffers and with zero-copy ----
+
+_BUFFER: dict[str, Any] = {"buffer_id": 3, "pool_offset": 98304, "queue": 3, "entry": 0xE0}
+_POOLED = Flag.POOL | Flag.HAS_BUFFER
+_ASKED = Flag.POOL | Flag.QUEUE_ZERO_COPY | Flag.HAS_PAGES
+_SLOT: dict[str, Any] = {"slot": 2, "queue": 3, "entry": 0xE0}
+
+
+def _went(*parts: Records) -> str:
+    """What stands between the result and the times."""
+    return _line(*parts).rpartition(" → ")[2].partition(" ")[2].partition("<")[0].rstrip()
+
+
+def test_a_plain_request_says_nothing_of_buffers() -> None:
+    assert _went(*whole(10, 1)) == ""
+    assert _went(*whole(10, 1, flags=Flag.POOL, buffer_id=NO_BUFFER)) == ""
+
+
+def test_a_request_with_a_buffer() -> None:
+    assert _went(*whole(10, 1, flags=_POOLED, **_BUFFER)) == "buf=3@98304"
+    assert _went(*whole(10, 1, flags=_POOLED, buffer_id=0)) == "buf=0@0"
+
+
+def test_a_request_that_waited_for_its_buffer() -> None:
+    dry = event(Kind.SELECTED, 2_000, unique=10, error=-105, queue=3, flags=Flag.HAS_ERROR)
+    taken = event(Kind.SELECTED, 5_500, unique=10, flags=Flag.HAS_BUFFER, **_BUFFER)
+    place = _BUFFER | {"flags": _POOLED}
+    rest = delivered(10, 6_000, **place), committed(10, 7_000, **place), ended(10, 8_000)
+    assert _went(queued(10, 1_000), dry, taken, *rest) == "buf=3@98304, waited 3.5us for a buffer"
+    assert _went(queued(10, 1_000), dry, *rest) == "buf=3@98304, waited 4.0us for a buffer"
+    assert _went(queued(10, 1_000), dry, ended(10, 9_000, error=-103)) == "waited for a buffer"
+    (line,) = _unfinished(9_000, queued(10, 1_000), dry)
+    assert line.endswith(" GETATTR #5 waits for a buffer <unfinished: queued, 8.0us>")
+
+
+def test_zero_copied_requests() -> None:
+    place = _SLOT | {"flags": _ASKED | Flag.FILE_ZERO_COPY | Flag.ZERO_COPIED | Flag.HAS_SLOT, "buffer_id": NO_BUFFER}
+    registered = event(Kind.PAGES_REGISTERED, 2, unique=10, length=65536, flags=Flag.HAS_SLOT, **_SLOT)
+    assert _went(registered, *whole(10, 3, Opcode.READ, **place)[1:]) == "slot=2 zero-copied 65536B"
+    assert _went(*whole(10, 3, Opcode.READ, **place)) == "slot=2 zero-copied"
+    place |= _BUFFER | {"flags": place["flags"] | Flag.HAS_BUFFER}
+    assert _went(*whole(10, 3, Opcode.WRITE, **place)) == "buf=3@98304, slot=2 zero-copied"
+
+
+@pytest.mark.parametrize(
+    ("opcode", "flags", "reason"),
+    [
+        (Opcode.READ, _ASKED, "copied: file not opened for zero-copy"),
+        (Opcode.WRITE, Flag.FILE_ZERO_COPY | Flag.HAS_PAGES, "copied: queue not made for zero-copy"),
+        (Opcode.READDIR, _ASKED, "copied: neither READ nor WRITE"),
+        (Opcode.READ, Flag.QUEUE_ZERO_COPY, "copied: no data in pages"),
+        (Opcode.GETATTR, Flag.QUEUE_ZERO_COPY, ""),
+    ],
+)
+def test_why_data_was_copied(opcode: Opcode, flags: int, reason: str) -> None:
+    assert _went(*whole(10, 1, opcode, flags=flags)) == reason
+
+
 # ---- set-up and trouble ----
 
 
@@ -396,6 +466,59 @@ def test_events_of_a_request() -> None:
         "22:13:20.000003 7:3.0 COMMITTED unique=10 LOOKUP #5 commit_id=10 payload_sz=128 error=-ENOENT server[901]",
         "22:13:20.000004 7:3 ENDED unique=10 LOOKUP #5 error=-ENOENT server[901]",
     ]
+
+
+def _said(kind: Kind, **members: Any) -> str:
+    """What stands between place and task."""
+    (line,) = _events(event(kind, 1000, **({"unique": 12, "opcode": Opcode.READ, "node_id": 1} | members | SERVER)))
+    return line.removeprefix("22:13:20.000001 7:").partition(" ")[2].removesuffix(" server[901]")
+
+
+@pytest.mark.parametrize(
+    ("kind", "members", "said"),
+    [
+        (Kind.SELECTED, _BUFFER | {"flags": Flag.HAS_BUFFER | Flag.HAS_ERROR, "buffers": 8, "buffers_free": 4},
+         "unique=12 READ / buffer=3 offset=98304 free=4/8"),
+        (Kind.SELECTED, _BUFFER | {"flags": Flag.HAS_BUFFER, "buffers": 8, "buffers_free": NOT_COUNTED},
+         "unique=12 READ / buffer=3 offset=98304 free=?/8"),
+        (Kind.SELECTED, {"flags": Flag.HAS_ERROR, "error": -105, "buffers": 8},
+         "unique=12 READ / = -ENOBUFS (the pool is dry, it waits)"),
+        (Kind.RECYCLED, _BUFFER | {"flags": Flag.HAS_BUFFER, "buffers": 8, "buffers_free": 8, "unique": 0},
+         "buffer=3 offset=98304 free=8/8"),
+        (Kind.RECYCLED, _BUFFER | {"flags": Flag.HAS_BUFFER, "opcode": 0}, "unique=12 ? / buffer=3 offset=98304"),
+        (Kind.PAGES_REGISTERED, {"flags": Flag.HAS_SLOT | Flag.PAGES_READABLE, "slot": 2, "segments": 3, "length": 9},
+         "unique=12 READ / slot=2 segments=3 bytes=9 for reading"),
+        (Kind.PAGES_REGISTERED, {"flags": Flag.PAGES_READABLE | Flag.PAGES_WRITABLE, "segments": 1, "length": 9},
+         "unique=12 READ / segments=1 bytes=9 for reading and writing"),
+        (Kind.PAGES_REGISTERED, {"flags": Flag.HAS_SLOT | Flag.HAS_ERROR, "slot": 2, "error": -16, "segments": 1},
+         "unique=12 READ / slot=2 segments=1 bytes=0 = -EBUSY (the slot is taken)"),
+        (Kind.PAGES_UNREGISTERED, {"flags": Flag.HAS_SLOT | Flag.HAS_ERROR, "slot": 2}, "unique=12 READ / slot=2"),
+        (Kind.PAGES_UNREGISTERED, {"flags": Flag.HAS_SLOT | Flag.HAS_ERROR, "slot": 2, "error": -22, "unique": 0},
+         "slot=2 = -EINVAL"),
+        (Kind.PAGES_RELEASED, {"flags": Flag.HAS_SLOT, "slot": 0}, "unique=12 READ / slot=0"),
+        (Kind.FIXED_IO, {"command_op": 5, "slot": 2, "length": 4096}, "unique=12 READ / WRITE_FIXED slot=2 4096 bytes"),
+        (Kind.FIXED_IO, {"command_op": 60, "slot": 2, "length": 10, "payload_size": 20, "pool_offset": 5},
+         "unique=12 READ / READV_FIXED slot=2 offset=5 10 of 20 bytes"),
+        (Kind.FIXED_IO, {"command_op": 4, "unique": 0, "error": -14, "flags": Flag.HAS_ERROR},
+         "READ_FIXED slot=0 = -EFAULT"),
+        (Kind.COPIED, {"flags": Flag.HAS_ERROR}, "unique=12 READ / = 0"),
+        (Kind.RETURNED, {"flags": Flag.HAS_ERROR, "error": -14}, "unique=12 READ / = -EFAULT"),
+        (Kind.COPIED, {}, "unique=12 READ /"),
+        (Kind.READY, {"unique": 0}, "io_uring is in use from now on"),
+        (Kind.STEP, {"step": Step.COPY_HEADER_TO_RING, "command_op": 0, "flags": Flag.HAS_ERROR},
+         "copy_header_to_ring() IN_OUT unique=12 READ / = 0"),
+        (Kind.STEP, {"step": Step.COPY_HEADER_TO_RING, "command_op": 2},
+         "copy_header_to_ring() RING_ENT unique=12 READ /"),
+        (Kind.STEP, {"step": Step.CMD, "command_op": 2, "unique": 0, "flags": Flag.HAS_ERROR, "error": -529},
+         "fuse_uring_cmd() COMMIT_AND_FETCH = EIOCBQUEUED"),
+        (Kind.STEP, {"step": Step.SEND}, "fuse_uring_send() unique=12 READ /"),
+        (Kind.STEP, {"step": 99, "unique": 0}, "step 99"),
+        (Kind.DELIVERED, _BUFFER | {"flags": Flag.HAS_BUFFER | Flag.HAS_SLOT, "slot": 2, "transport": Transport.URING},
+         "unique=12 READ / commit_id=0 buffer=3 offset=98304 slot=2"),
+    ],
+)  # fmt: skip
+def test_events_of_buffers_slots_and_steps(kind: Kind, members: dict[str, Any], said: str) -> None:
+    assert _said(kind, **members) == f"{kind.name} {said}"
 
 
 def test_a_commit_whose_request_is_not_known() -> None:

@@ -3,7 +3,7 @@
 import io
 import itertools
 import struct
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pytest
@@ -406,6 +406,108 @@ class TestQueues:
         assert "1/?" in row(shown(queued(1, NOW), delivered(1, NOW), keys="4"), "/mnt/demo", "54      3")
 
 
+def selected(unique: int, ns: int, free: int, **members: Any) -> Records:
+    """An entry takes a buffer, or if there is an ``error`` finds none."""
+    known = {"queue": 3, "entry": 0xFFFF0000 + unique, "opcode": Opcode.READ, "node_id": 17, "buffer_id": unique % 8}
+    known |= {"pool_offset": unique % 8 * 4096, "flags": int(Flag.HAS_BUFFER), "buffers": 8, "buffers_free": free}
+    return event(Kind.SELECTED, unique, ns, **(known | members))
+
+
+class TestPools:
+    on_pool: Final = {"flags": int(Flag.POOL | Flag.QUEUE_ZERO_COPY | Flag.HAS_PAGES | Flag.HAS_BUFFER)}
+    parts: Final = (
+        made(17, b"dir"),
+        batch(queued(1, NOW - SECOND), selected(1, NOW - SECOND, 0), delivered(1, NOW, buffer_id=1, **on_pool)),
+        event(
+            Kind.PAGES_REGISTERED,
+            1,
+            NOW - SECOND // 2,
+            slot=4,
+            length=8192,
+            queue=3,
+            entry=0xFFFF0001,
+            opcode=Opcode.READ,
+            node_id=17,
+        ),
+        batch(queued(9, NOW), selected(9, NOW, 0, error=-105), queued(11, NOW)),
+        batch(delivered(5, NOW - 2 * SECOND, queue=1, buffer_id=2, pool_offset=8192, **on_pool)),
+        batch(
+            delivered(6, NOW - SECOND, queue=1, buffer_id=3, **on_pool),
+            committed(6, NOW - SECOND, queue=1, buffer_id=3, **on_pool),
+            ended(6, NOW - SECOND, queue=1),
+        ),
+    )
+
+    def lines(self, keys: str = "5", **size: int) -> list[str]:
+        return shown(*self.parts, keys=keys, **size)
+
+    def test_pools(self) -> None:
+        lines = self.lines(width=180)
+        heads = "conn queue buffers free in use peak dry waiting selected slots registered failed zero-copied copied"
+        assert " ".join(lines[3].split()) == f"{heads} mount point"
+        expected = ["54", "3", "8", "0", "8", "8", "1", "2", "1", "1", "1", "0", "0", "-", "/mnt/demo"]
+        assert row(lines, " 8 ", "/mnt/demo").split() == expected
+        expected = ["54", "1", "?", "?", "1+", "2+", "?", "?", "?", "0", "-", "0", "0", "file", "1", "/mnt/demo"]
+        assert row(lines, "1+").split() == expected
+
+    def test_what_is_held(self) -> None:
+        lines = self.lines(width=160)
+        heads = "conn queue entry buffer offset slot bytes held for state unique operation path"
+        assert heads in [" ".join(line.split()) for line in lines]
+        words = ["54", "3", "0", "1", "4096", "4", "8192", "1.00s", "1", "READ", "/dir"]
+        assert row(lines, " 8192 ", "READ", "/dir", "1.00s").split() == words
+        assert row(lines, "2.00s").split() == ["54", "1", "0", "2", "8192", "-", "-", "2.00s", "5", "READ", "/dir"]
+        assert "Buffers and slots in use: 2, by held for" in row(lines, "Buffers and slots")
+
+    def test_a_buffer_that_is_kept_and_one_that_is_idle(self) -> None:
+        taken = batch(selected(1, NOW - 9 * SECOND, 7), queued(1, NOW), delivered(1, NOW, buffer_id=1, **self.on_pool))
+        gone = ended(1, NOW, queue=3)
+        assert row(shown(taken, gone, keys="5"), "9.00s").split()[5:] == ["-", "-", "9.00s", "idle", "1", "READ", "-"]
+        again = delivered(3, NOW, entry=0xFFFF0001, buffer_id=1, **self.on_pool)
+        assert row(shown(taken, gone, again, keys="5"), "9.00s").split()[7:10] == ["9.00s", "kept", "3"]
+
+    def test_a_queue_without_a_pool_whose_files_were_opened_for_zero_copy(self) -> None:
+        flags = int(Flag.FILE_ZERO_COPY | Flag.HAS_PAGES)
+        lines = shown(queued(1, NOW), delivered(1, NOW, flags=flags), ended(1, NOW, queue=3), keys="5", width=160)
+        assert row(lines, "queue 1").split()[2:9] == ["-"] * 7
+
+    def test_sorting(self) -> None:
+        assert [line.split()[1] for line in self.lines("5")[4:6]] == ["1", "3"]
+        for keys in ("5r", "5s", "5ss", "5sss", "5ssssr"):
+            assert [line.split()[1] for line in self.lines(keys)[4:6]] == ["3", "1"] if keys != "5ssssr" else ["1", "3"]
+
+    def test_what_is_essential_has_room(self) -> None:
+        lines = [" ".join(line.split()) for line in self.lines(width=80, height=24)]
+        assert "conn queue buffers free in use peak dry waiting slots zero-copied copied" in lines
+        assert "conn queue entry buffer slot held for state unique operation path" in lines
+        lines = [" ".join(line.split()) for line in self.lines(width=40, height=15)]
+        assert "conn queue buffers free dry waiting" in lines
+        assert "queue buffer slot held for operation" in lines
+
+    def test_all_shows_pools_where_there_are_any(self) -> None:
+        assert any("Buffer pools and zero-copy: 2" in line for line in self.lines("1", height=50))
+        assert not any("pools" in line for line in shown(whole(1, NOW), keys="1", height=50))
+        assert any("Buffer pools and zero-copy: 0" in line for line in shown(whole(1, NOW), keys="5"))
+
+    @pytest.mark.parametrize("height", range(1, 30))
+    def test_both_tables_share_what_there_is(self, height: int) -> None:
+        lines = self.lines(height=height)
+        assert len(lines) == height
+        if height >= 9:
+            assert any("2.00s" in line for line in lines)
+
+    def test_many_pools_leave_half_to_what_is_held(self) -> None:
+        parts = [selected(2 * n, NOW - n * SECOND, 7, queue=n) for n in range(1, 65)]
+        view = view_of(batch(*parts), keys="5")
+        lines = frame(view, height=31)
+        assert "Buffer pools and zero-copy: 64, by number" in lines[2]
+        at = next(number for number, line in enumerate(lines) if "Buffers and slots in use: 64" in line)
+        assert at == 2 + 14
+        assert lines[at + 2].split()[1] == "64"
+        view.key("end")
+        assert frame(view, height=31)[15].split()[1] == "64"
+
+
 class TestTrouble:
     events = (
         event(Kind.REFUSED, 0, NOW, command_op=2, commit_id=77, error=-2, queue=3, comm=b"ser\x1bver", pid=9),
@@ -497,6 +599,8 @@ def busy(**options: Any) -> LiveView:
     traffic = Traffic()
     conversation.feed(batch(queued(900_001, NOW - SECOND, Opcode.LOOKUP, extra="übel-日本語-🦊🦊🦊".encode() + b"\0")))
     conversation.feed(batch(*TestTrouble.events))
+    for part in TestPools.parts:
+        conversation.feed(part)
     for step in range(3):
         view.update(conversation, NOW + step * SECOND)
         conversation.feed(traffic.next(NOW + step * SECOND, NOW + (step + 1) * SECOND, 500), int(step == 2))
@@ -508,7 +612,7 @@ def busy(**options: Any) -> LiveView:
 
 class TestSizes:
     @pytest.mark.parametrize("ascii_only", [False, True])
-    @pytest.mark.parametrize("key", [*"1234", "?"])
+    @pytest.mark.parametrize("key", [*"12345", "?"])
     def test_no_line_is_wider_than_the_terminal(self, key: str, ascii_only: bool) -> None:
         view = busy(ascii_only=ascii_only)
         view.key(key)
@@ -517,7 +621,7 @@ class TestSizes:
             assert len(lines) == 30
             assert max(map(cell_len, lines)) <= width, width
 
-    @pytest.mark.parametrize("key", [*"1234", "?"])
+    @pytest.mark.parametrize("key", [*"12345", "?"])
     def test_every_height(self, key: str) -> None:
         view = busy()
         view.key(key)
@@ -557,7 +661,7 @@ class TestSizes:
 
     def test_ascii_only(self) -> None:
         view = busy(ascii_only=True)
-        for key in [*"1234", "?"]:
+        for key in [*"12345", "?"]:
             view.key(key)
             assert all(line.isascii() for line in frame(view, width=60, height=40))
         view.key("2")
@@ -603,7 +707,7 @@ class TestSizes:
 class TestKeys:
     def test_only_q_quits(self) -> None:
         view = busy()
-        keys = [*"1234 sSrjk?xXQ", "tab", "backtab", "up", "down", "pgup", "pgdn", "home", "end", "escape", "left", ""]
+        keys = [*"12345 sSrjk?xXQ", "tab", "backtab", "up", "down", "pgup", "pgdn", "home", "end", "escape", "left", ""]
         assert all(view.key(key) for key in keys)
         assert not view.key("q")
 
@@ -616,7 +720,7 @@ class TestKeys:
         view.key("tab")
         assert view.view == "all"
         view.key("backtab")
-        assert view.view == "queues"
+        assert view.view == "pools"
 
     def test_paused_the_picture_stands_still(self) -> None:
         conversation, view = Conversation(), LiveView(info())
@@ -624,11 +728,11 @@ class TestKeys:
         view.update(conversation, NOW)
         view.key(" ")
         assert view.paused
-        before = {key: frame(view) for key in "1234" if view.key(key)}
+        before = {key: frame(view) for key in "12345" if view.key(key)}
         assert all(lines[0].startswith("PAUSED") for lines in before.values())
         conversation.feed(batch(queued(7, NOW), committed(5, NOW + 1), whole(9, NOW), *TestTrouble.events), lost=5)
         view.update(conversation, NOW + SECOND)
-        assert {key: frame(view) for key in "1234" if view.key(key)} == before
+        assert {key: frame(view) for key in "12345" if view.key(key)} == before
         view.key(" ")
         view.key("2")
         view.update(conversation, NOW + SECOND)
@@ -671,5 +775,5 @@ class TestKeys:
 
     def test_the_keys_are_on_the_last_line(self) -> None:
         words = frame(LiveView(info()), width=80)[-1]
-        for word in ("q quit", "space pause", "1-4 view", "s/S sort", "r reverse", "? help", "arrows scroll"):
+        for word in ("q quit", "space pause", "1-5 view", "s/S sort", "r reverse", "? help", "arrows scroll"):
             assert word in words
