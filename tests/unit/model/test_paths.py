@@ -46,9 +46,7 @@ def _subjects(conversation: Conversation, events: Records, lost: int = 0) -> dic
     return dict(zip(finished["unique"].tolist(), conversation.paths.subjects(finished), strict=True))
 
 
-@settings(deadline=None, max_examples=300)
-@given(worlds(_SEEN | _UNSEEN), _CUTS)
-def test_every_request_is_given_the_path_that_held_at_its_end(world: World, cuts: list[float]) -> None:
+def _assert_right(world: World, cuts: list[float]) -> None:
     conversation = Conversation()
     given_: dict[int, Subject] = {}
     for part_ in _cut(batch(*world.events), cuts):
@@ -60,6 +58,24 @@ def test_every_request_is_given_the_path_that_held_at_its_end(world: World, cuts
         assert path.known
         assert path.sure
         assert (other.raw if other else None) == expected.other
+
+
+@settings(deadline=None, max_examples=300)
+@given(worlds(_SEEN | _UNSEEN), _CUTS)
+def test_every_request_is_given_the_path_that_held_at_its_end(world: World, cuts: list[float]) -> None:
+    _assert_right(world, cuts)
+
+
+def test_a_list_gives_out_the_last_free_number() -> None:
+    world = World(Server(generations=False, forgets=True, links=True))
+    for name in range(4):
+        world.make((0, name, 0))
+        world.make_unnamed((0, 0, 0))
+    world.forget((0, 0, 0))
+    world.list_((0, 0, 0b1111))
+    world.use_all()
+    assert len(world.expected) == 10 + 8  # the root and all eight numbers are asked about
+    _assert_right(world, [])
 
 
 @settings(deadline=None, max_examples=300)
@@ -303,6 +319,14 @@ def test_entries_of_a_directory() -> None:
 def _shown(conversation: Conversation, node: int) -> str:
     (subject,) = conversation.paths.present(Conversation().feed(ended(1, 1, node_id=node)))
     return subject.path.shown
+
+
+def test_an_entry_without_a_number_says_nothing_of_its_name() -> None:
+    """Unlike with LOOKUP, it does not mean that there is no such name."""
+    unnumbered, numbered = _parts(_listed((b"f", 0))), _parts(_listed((b"f", 5)))
+    assert _path(_DIR, _FILE, *unnumbered, _list_end()) == "/d/f"
+    assert _path(_DIR, _FILE, _forget(3, 5, 1), *unnumbered, _list_end()) == "#5"
+    assert _path(_DIR, _FILE, _forget(3, 5, 1), *numbered, _list_end()) == "/d/f"
 
 
 def test_a_reply_of_which_a_part_is_missing() -> None:

@@ -173,7 +173,7 @@ class World:
         data = entry(b".", directory.node, events.entry_out(directory.node))
         data += entry(b"..", 1, events.entry_out(1))
         for number, (name, inode) in enumerate(inside):
-            told = (pick[2] >> number & 1 or inode.node) and (inode.node or self._free)
+            told = bool(inode.node or (pick[2] >> number & 1 and self._free))  # before the number is taken
             if told:
                 self._told(inode, directory, name)
             data += entry(name, inode.node if told else 0, self._entry_out(inode))
