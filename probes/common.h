@@ -19,7 +19,13 @@
 
 /* bcc finds maps by their name and refuses map calls inside macros, so the helpers below are functions. */
 BPF_RINGBUF_OUTPUT(events, FT_RING_PAGES);
-BPF_PERCPU_ARRAY(lost, u64, 1);
+
+/*
+ * Counters by CPU, which the reader maps into its memory: were it to ask for them by bpf(2), the kernel would run no
+ * kprobe of BPF on that CPU meanwhile (bpf_disable_instrumentation), not even in another task.
+ */
+#define FT_MOST_CPUS 4096
+BPF_F_TABLE("array", u32, u64, lost, FT_MOST_CPUS, 1024);       /* BPF_F_MMAPABLE */
 
 /*
  * `armed` is set once every probe is attached: before that a request would show in some of them only. A connection that
@@ -43,36 +49,44 @@ BPF_TABLE("lru_hash", u64, u8, verdicts, 65536);
 /*
  * The kernel runs no program that is already under way on the same CPU (bpf_prog.active), and since a program may be
  * preempted (those at functions always, those at tracepoints since Linux 7), another task's event may find it so and
- * be passed over. So each program has a stand-in at the same place, which does nothing unless the first one is under
- * way here, which `busy` says, by its number; `stood_in` counts when it was. What both miss, the kernel has counted.
+ * be passed over. So each program has a stand-in at the same place, which does its work if the task did not come by the
+ * first one: `ran` says, by thread, whether it did. `stood_in` counts when it did not. What both miss, the kernel has
+ * counted.
+ *
+ * The stand-in is the same program, but for this number, in whose place the loader puts 0.
  */
-BPF_PERCPU_ARRAY(busy, u32, 64);
-BPF_PERCPU_ARRAY(stood_in, u64, 1);
+#define FT_FIRST 0x66747261636531ULL
+BPF_TABLE("lru_hash", u32, u8, ran, 65536);
+BPF_F_TABLE("array", u32, u64, stood_in, FT_MOST_CPUS, 1024);
 
-static inline void ft_set_busy(u32 program, u32 now) {
-	volatile u32 *here = busy.lookup(&program);
-	if (here)
-		*here = now;
-}
-
-static inline int ft_stands_in(u32 program) {
-	int zero = 0;
-	u32 *here = busy.lookup(&program);
-	if (!here || !*here)
+static inline int ft_is_its_turn(void) {
+	volatile u64 role = FT_FIRST;
+	u32 tid = bpf_get_current_pid_tgid(), cpu = bpf_get_smp_processor_id();
+	u8 yes = 1, *mark = ran.lookup(&tid);
+	if (role & 1) {   /* not compared with the number, which must stand in one place only */
+		if (mark)
+			*mark = 1;
+		else
+			ran.update(&tid, &yes);
+		return 1;
+	}
+	if (mark && *mark) {
+		*mark = 0;
 		return 0;
-	u64 *count = stood_in.lookup(&zero);
+	}
+	u64 *count = stood_in.lookup(&cpu);
 	if (count)
-		*count += 1;
+		__sync_fetch_and_add(count, 1);
 	return 1;
 }
 
 static inline struct ft_record *ft_begin(u8 kind) {
 	struct ft_record *e = events.ringbuf_reserve(sizeof(struct ft_record));
 	if (!e) {
-		int zero = 0;
-		u64 *count = lost.lookup(&zero);
+		u32 cpu = bpf_get_smp_processor_id();
+		u64 *count = lost.lookup(&cpu);
 		if (count)
-			*count += 1;
+			__sync_fetch_and_add(count, 1);
 		return 0;
 	}
 	/* header[] and extra[] are valid as far as their sizes say; to clear them would cost as much as all the rest. */

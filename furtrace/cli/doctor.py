@@ -145,7 +145,7 @@ def _print_choices(console: Console, choices: list[Choice]) -> None:
 def _choice_table(title: str, head: str, choices: list[Choice]) -> Table:
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     table.add_column(head, no_wrap=True)
-    table.add_column("seen at")
+    table.add_column("seen at", overflow="fold")
     table.add_column("why not" if head == "function" else "why not at a better place")
     for choice in choices:
         about = choice.about

@@ -1,13 +1,12 @@
 """The programs of a trace, attached to tracepoints and functions."""
 
 import ctypes
-import os
 from typing import Any
 
 from furtrace.probe.btf import KernelTypes, libbpf
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.functions import Attachment, Moment, Way
-from furtrace.probe.programs import KEEPER, STAND_IN, Tracepoint
+from furtrace.probe.programs import KEEPER, Tracepoint, stand_in
 from furtrace.probe.tracing import FENTRY, FEXIT, Tracing
 from furtrace.probe.vantage import Plan
 
@@ -40,7 +39,6 @@ class Probes:
         self._bpf = bpf
         self._tracing = Tracing(types)
         self._stand_ins = stand_ins
-        self._links: list[int] = []
         self._programs: list[int] = []
 
     def attach(self, plan: Plan) -> None:
@@ -64,36 +62,22 @@ class Probes:
     def close(self) -> None:
         """Detach those that bcc does not detach itself."""
         self._tracing.close()
-        while self._links:
-            os.close(self._links.pop())
 
-    def _names(self, program: str) -> list[str]:
-        return [program, program + STAND_IN] if self._stand_ins else [program]
-
-    def _load(self, program: str, program_type: int, where: str) -> int:
-        try:
-            return int(self._bpf.load_func(program.encode(), program_type).fd)
-        except Exception as error:  # bcc raises plain Exception for whatever goes wrong
-            raise ProbeError(f"The kernel refuses the probe at {where}: {error}") from error
+    def _codes(self, program: str) -> list[bytes]:
+        """The instructions of a program, and of its stand-in if it has one."""
+        code = bytes(self._bpf.dump_func(program.encode()))
+        return [code, stand_in(code)] if self._stand_ins else [code]
 
     def _tracepoint(self, tracepoint: Tracepoint) -> None:
-        for name in self._names(tracepoint.program):
-            program = self._load(name, self._bpf.RAW_TRACEPOINT, tracepoint.name)
-            link = libbpf().bpf_raw_tracepoint_open(tracepoint.name.encode(), program)
-            if link < 0:
-                raise ProbeError(
-                    f"The kernel refuses the probe at {tracepoint.name}: {os.strerror(ctypes.get_errno())}"
-                )
-            self._links.append(link)
-            if name == tracepoint.program:
-                self._programs.append(program)
+        codes = self._codes(tracepoint.program)
+        added = [self._tracing.at_tracepoint(tracepoint.name, code) for code in codes]
+        self._programs.append(added[0])
 
     def _fentry(self, attachment: Attachment) -> None:
         attach_type = FEXIT if attachment.watch.moment is Moment.LEAVE else FENTRY
-        for name in self._names(attachment.program):
-            program = self._tracing.add(attachment.symbol, self._bpf.dump_func(name.encode()), attach_type)
-            if name == attachment.program:
-                self._programs.append(program)
+        codes = self._codes(attachment.program)
+        added = [self._tracing.at_function(attachment.symbol, code, attach_type) for code in codes]
+        self._programs.append(added[0])
 
     def _kprobe(self, attachment: Attachment) -> None:
         event, name = attachment.symbol.encode(), attachment.program.encode()

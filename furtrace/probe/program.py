@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from furtrace.probe import bcc
 from furtrace.probe.btf import KernelTypes, libbpf, running_kernel
+from furtrace.probe.counters import Counters
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.filters import Filters
 from furtrace.probe.kallsyms import fuse_functions
@@ -182,6 +183,8 @@ class Program:
             self._detach()
             raise
         self.ring = Ring(self._bpf["events"].map_fd, RING_PAGES)
+        self._lost = Counters(self._bpf["lost"].map_fd)
+        self._stood_in = Counters(self._bpf["stood_in"].map_fd)
         self._armed, self._others, self._listed = 0, _SHOW, 0
         self._lost_before = 0
         self._skipped_before = 0
@@ -231,7 +234,7 @@ class Program:
 
     def lost_by_cpu(self) -> list[int]:
         """Events that found no room in the ring, since the start, by CPU."""
-        return [int(count) for count in self._bpf["lost"][ctypes.c_int(0)]]
+        return [int(count) for count in self._lost.by_cpu]
 
     def skipped(self) -> int:
         """Events, since the start, for which the kernel ran neither a probe nor its stand-in: both were under way.
@@ -241,9 +244,11 @@ class Program:
         return max(0, self._skips() - self._skipped_before)
 
     def _skips(self) -> int:
-        return self._probes.misses() - sum(int(count) for count in self._bpf["stood_in"][ctypes.c_int(0)])
+        return self._probes.misses() - int(self._stood_in.by_cpu.sum())
 
     def close(self) -> None:
         """Detach the probes and free the maps."""
         self.ring.close()
+        self._lost.close()
+        self._stood_in.close()
         self._detach()

@@ -3,10 +3,12 @@
 A program takes the arguments from where this kernel has them, at a function by the names that BTF gives them, and calls
 its handler. So one handler serves fentry and kprobe, and kernels whose functions take their arguments in another order.
 
-A program that may be preempted has a stand-in (``probes/common.h``, at ``busy``). Programs of kprobes may not be.
+A program that may be preempted has a stand-in (``probes/common.h``, at ``ran``): the same program, loaded a second time
+as :func:`stand_in` makes it. The programs of kprobes are not preempted.
 """
 
 import platform
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,8 +22,7 @@ _REGISTERS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "aarch64": (tuple(f"OFFSET_pt_regs_regs + {8 * at}" for at in range(8)), "OFFSET_pt_regs_regs"),
 }
 
-STAND_IN: Final = "_again"
-"""What a stand-in's name ends in."""
+_FIRST: Final = 0x66747261636531  # FT_FIRST of probes/common.h
 KEEPER: Final = "_args"
 """What the name of the program ends in that keeps a function's arguments for a kretprobe."""
 
@@ -76,7 +77,6 @@ _KEY: Final = "\tstruct ft_flight_key key = {{ bpf_get_current_pid_tgid(), {numb
 class _Writer:
     def __init__(self, *, stand_ins: bool) -> None:
         self._stand_ins = stand_ins
-        self._programs = 0
         self.text = ""
 
     def tracepoint(self, tracepoint: Tracepoint) -> None:
@@ -105,13 +105,26 @@ class _Writer:
         self.text += f"\nint {name}({context}) {{\n{body}\treturn 0;\n}}\n"
 
     def _preemptible(self, name: str, context: str, body: str) -> None:
-        if not self._stand_ins:
-            self._plain(name, context, body)
-            return
-        number = self._programs
-        self._programs += 1
-        self._plain(name, context, f"\tft_set_busy({number}, 1);\n{body}\tft_set_busy({number}, 0);\n")
-        self._plain(name + STAND_IN, context, f"\tif (!ft_stands_in({number}))\n\t\treturn 0;\n{body}")
+        turn = "\tif (!ft_is_its_turn())\n\t\treturn 0;\n" if self._stand_ins else ""
+        self._plain(name, context, turn + body)
+
+
+def stand_in(instructions: bytes) -> bytes:
+    """Make a program's stand-in out of its instructions, 8 bytes each.
+
+    Raises:
+        ValueError: the number that tells them apart is not there once.
+    """
+    # BPF_LD | BPF_IMM | BPF_DW: two instructions, each with half of the number in its last four bytes.
+    low, high = (half.to_bytes(4, "little") for half in (_FIRST & 0xFFFFFFFF, _FIRST >> 32))
+    whole = re.compile(rb"\x18.{3}" + re.escape(low) + rb"\x00{4}" + re.escape(high), re.DOTALL)
+    found = [one for one in whole.finditer(instructions) if one.start() % 8 == 0]
+    if len(found) != 1:
+        raise ValueError(f"the program has the number of its role {len(found)} times")
+    code = bytearray(instructions)
+    at = found[0].start()
+    code[at + 4 : at + 8] = code[at + 12 : at + 16] = bytes(4)
+    return bytes(code)
 
 
 def _type(name: str) -> str:

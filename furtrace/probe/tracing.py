@@ -1,23 +1,41 @@
-"""Programs that the kernel calls from its own functions: fentry and fexit, loaded without bcc.
+"""Programs at raw tracepoints and at functions (fentry, fexit), loaded without bcc.
 
-bcc 0.26 loads them for functions of the kernel itself alone; fuse may be a module. So their instructions are taken from
-bcc, and given to the kernel by the system call (``union bpf_attr`` of include/uapi/linux/bpf.h).
+bcc 0.26 loads them for functions of the kernel itself alone, while fuse may be a module, and each only once. So their
+instructions are taken from bcc, and given to the kernel by the system call (``union bpf_attr`` of
+include/uapi/linux/bpf.h).
 """
 
 import ctypes
 import errno
 import functools
 import os
+from dataclasses import dataclass
 from typing import Final
 
 from furtrace.probe.btf import KernelTypes, libbpf
 from furtrace.probe.errors import ProbeError
 
-_LOAD, _TRACING = 5, 26  # BPF_PROG_LOAD, BPF_PROG_TYPE_TRACING
+_LOAD, _RAW_TRACEPOINT, _TRACING = 5, 17, 26  # BPF_PROG_LOAD, BPF_PROG_TYPE_...
 FENTRY: Final = 24
 """BPF_TRACE_FENTRY."""
 FEXIT: Final = 25
 """BPF_TRACE_FEXIT."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a program goes.
+
+    ``attach_type``: :data:`FENTRY` or :data:`FEXIT`; 0: to a raw tracepoint. ``function``: BTF id of the function.
+    ``module``: descriptor of the module's BTF that the id is of; 0: the kernel's own. ``tracepoint``: its name.
+    """
+
+    attach_type: int = 0
+    function: int = 0
+    module: int = 0
+    tracepoint: str | None = None
+
+
 _SYSCALL_BPF: Final = {"x86_64": 321}.get(os.uname().machine, 280)  # 280: every architecture that came later
 _RETURN_ZERO: Final = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 _INSTRUCTION: Final = 8
@@ -87,14 +105,12 @@ def module_types(module: str) -> int:
     raise OSError(errno.ENOENT, f"the kernel has no BTF of the module {module}")
 
 
-def load(instructions: bytes, attach_type: int, target: int, module: int | None = None, *, log: bool = False) -> int:
-    """Load a program of BPF_PROG_TYPE_TRACING, and return its descriptor.
+def load(instructions: bytes, target: Target, *, log: bool = False) -> int:
+    """Load a program, and return its descriptor.
 
     Args:
         instructions: 8 bytes each.
-        attach_type: :data:`FENTRY` or :data:`FEXIT`.
-        target: BTF id of the function.
-        module: descriptor of the module's BTF that the id is of; None: the kernel's own.
+        target: where it will go.
         log: the verifier's own words become part of the error.
 
     Raises:
@@ -104,16 +120,16 @@ def load(instructions: bytes, attach_type: int, target: int, module: int | None 
     licence = ctypes.create_string_buffer(b"GPL")
     said = ctypes.create_string_buffer(_LOG_SIZE if log else 1)
     attributes = _LoadAttributes(
-        prog_type=_TRACING,
+        prog_type=_TRACING if target.attach_type else _RAW_TRACEPOINT,
         insn_cnt=len(instructions) // _INSTRUCTION,
         insns=ctypes.addressof(code),
         license=ctypes.addressof(licence),
         log_level=int(log),
         log_size=len(said) if log else 0,
         log_buf=ctypes.addressof(said) if log else 0,
-        expected_attach_type=attach_type,
-        attach_btf_id=target,
-        attach_btf_obj_fd=module or 0,
+        expected_attach_type=target.attach_type,
+        attach_btf_id=target.function,
+        attach_btf_obj_fd=target.module,
     )
     libc = ctypes.CDLL(None, use_errno=True)
     size = ctypes.c_uint(ctypes.sizeof(attributes))
@@ -124,13 +140,14 @@ def load(instructions: bytes, attach_type: int, target: int, module: int | None 
     return int(program)
 
 
-def attach(program: int) -> int:
-    """Attach a loaded program to the function that it was loaded for, and return the link's descriptor.
+def attach(program: int, target: Target) -> int:
+    """Attach a loaded program to what it was loaded for, and return the link's descriptor.
 
     Raises:
         OSError: the kernel refuses it.
     """
-    link = libbpf().bpf_raw_tracepoint_open(None, program)
+    name = target.tracepoint.encode() if target.tracepoint is not None else None
+    link = libbpf().bpf_raw_tracepoint_open(name, program)
     if link < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return int(link)
@@ -139,15 +156,16 @@ def attach(program: int) -> int:
 @functools.cache
 def fentry_refused(types: KernelTypes) -> str | None:
     """Why the kernel takes no fentry program, found by attaching the smallest one there is; None if it takes one."""
-    target = types.function_id("fuse_dev_open")
-    if not target:
+    function = types.function_id("fuse_dev_open")
+    if not function:
         return "no function in BTF"
     descriptors: list[int] = []
     try:
-        if types.in_module(target):
+        if types.in_module(function):
             descriptors.append(module_types("fuse"))
-        descriptors.append(load(_RETURN_ZERO, FENTRY, target, descriptors[0] if descriptors else None))
-        descriptors.append(attach(descriptors[-1]))
+        target = Target(FENTRY, function, descriptors[0] if descriptors else 0)
+        descriptors.append(load(_RETURN_ZERO, target))
+        descriptors.append(attach(descriptors[-1], target))
     except OSError as error:
         return f"refused, {errno.errorcode.get(error.errno or 0, 'unknown error')}"
     finally:
@@ -157,7 +175,7 @@ def fentry_refused(types: KernelTypes) -> str | None:
 
 
 class Tracing:
-    """fentry and fexit programs of one compiled text, attached until :meth:`close`.
+    """Programs of one compiled text, attached until :meth:`close`.
 
     Args:
         types: of the running kernel.
@@ -168,23 +186,42 @@ class Tracing:
         self._module: int | None = None
         self._descriptors: list[int] = []
 
-    def add(self, function: str, instructions: bytes, attach_type: int) -> int:
-        """Load a program for a function, and attach it; return its descriptor, which stays this object's.
+    def at_tracepoint(self, name: str, instructions: bytes) -> int:
+        """Load a program for a tracepoint, and attach it; return its descriptor, which stays this object's.
 
         Raises:
             ProbeError: the kernel does not take it.
         """
-        target = self._types.function_id(function)
+        return self._add(name, instructions, Target(tracepoint=name))
+
+    def at_function(self, name: str, instructions: bytes, attach_type: int) -> int:
+        """Load a program for a function, and attach it; return its descriptor, which stays this object's.
+
+        Args:
+            name: the function's.
+            instructions: 8 bytes each.
+            attach_type: :data:`FENTRY` or :data:`FEXIT`.
+
+        Raises:
+            ProbeError: the kernel does not take it.
+        """
+        function = self._types.function_id(name)
         try:
-            module = self._module_types() if self._types.in_module(target) else None
-            try:
-                program = load(instructions, attach_type, target, module)
-            except OSError:
-                program = load(instructions, attach_type, target, module, log=True)
-            self._descriptors.append(program)
-            self._descriptors.append(attach(program))
+            module = self._module_types() if self._types.in_module(function) else 0
         except OSError as error:
-            raise ProbeError(f"The kernel refuses the probe at {function}: {error.strerror}") from error
+            raise ProbeError(f"The kernel refuses the probe at {name}: {error.strerror}") from error
+        return self._add(name, instructions, Target(attach_type, function, module))
+
+    def _add(self, name: str, instructions: bytes, target: Target) -> int:
+        try:
+            try:
+                program = load(instructions, target)
+            except OSError:
+                program = load(instructions, target, log=True)
+            self._descriptors.append(program)
+            self._descriptors.append(attach(program, target))
+        except OSError as error:
+            raise ProbeError(f"The kernel refuses the probe at {name}: {error.strerror}") from error
         return program
 
     def _module_types(self) -> int:

@@ -2,12 +2,14 @@
 
 import platform
 import re
+import struct
 from typing import Final
 
 import pytest
 
 from furtrace.probe.functions import Attachment, Moment, Watch, Way, base_name, position
-from furtrace.probe.programs import Tracepoint, source
+from furtrace.probe.program import sources
+from furtrace.probe.programs import Tracepoint, source, stand_in
 from furtrace.trace.record import Kind, Step
 
 _WATCH: Final = Watch(Kind.COPIED, ("copy",), Moment.LEAVE, "ft_done(9, {ent}, {req}, {result})")
@@ -67,27 +69,39 @@ def test_unchecked_arguments_are_checked_in_the_kernel() -> None:
     assert "ft_is_entry" not in text
 
 
-def test_what_may_be_preempted_has_a_stand_in() -> None:
+def test_what_may_be_preempted_asks_whose_turn_it_is() -> None:
     tracepoint = Tracepoint("fuse_request_send", (0,))
     attachments = [_attachment(_STEP, Way.FENTRY, (0, 2)), _attachment(_WATCH, Way.KPROBE, (0, 1))]
     text = source([tracepoint], attachments, stand_ins=True)
     named = re.findall(r"^int (\w+)\(", text, re.MULTILINE)
-    assert named == [
-        *("at_fuse_request_send", "at_fuse_request_send_again", "leave_copy_args"),
-        *("enter_end", "enter_end_again", "leave_copy"),
-    ]
-    for number, name in enumerate(("at_fuse_request_send", "enter_end")):
-        first, again = _program(text, name).splitlines(), _program(text, f"{name}_again").splitlines()
-        assert first[0] == f"\tft_set_busy({number}, 1);"
-        assert first[-2] == f"\tft_set_busy({number}, 0);"
-        assert again[0] == f"\tif (!ft_stands_in({number}))"
-        assert again[2:-1] == first[1:-2]
+    assert named == ["at_fuse_request_send", "leave_copy_args", "enter_end", "leave_copy"]
+    asking = [name for name in named if "ft_is_its_turn" in _program(text, name)]
+    assert asking == ["at_fuse_request_send", "enter_end"]
+
+
+_ROLE: Final = 0x66747261636531
+_NUMBER: Final = struct.pack("<BBhi", 0x18, 1, 0, _ROLE & 0xFFFFFFFF) + struct.pack("<BBhi", 0, 0, 0, _ROLE >> 32)
+_OTHER: Final = struct.pack("<BBhi", 0x18, 2, 0, 7) + struct.pack("<BBhi", 0, 0, 0, 0)
+_EXIT: Final = struct.pack("<BBhi", 0x95, 0, 0, 0)
+
+
+def test_a_stand_in_has_another_role() -> None:
+    assert stand_in(_OTHER + _NUMBER + _EXIT) == _OTHER + _NUMBER[:4] + bytes(12) + _EXIT
+
+
+@pytest.mark.parametrize("code", [_OTHER + _EXIT, _NUMBER + _NUMBER + _EXIT, _EXIT[:4] + _NUMBER + _EXIT[:4]])
+def test_the_role_has_to_be_there_once(code: bytes) -> None:
+    with pytest.raises(ValueError, match="role"):
+        stand_in(code)
+
+
+def test_the_role_is_that_of_the_source() -> None:
+    assert f"#define FT_FIRST {_ROLE:#x}ULL" in (sources() / "common.h").read_text()
 
 
 def test_no_stand_ins_where_nothing_is_preempted() -> None:
     text = source([Tracepoint("fuse_request_end", (0, 2))], [_attachment(_STEP, Way.FENTRY, (0, 2))], stand_ins=False)
-    assert "_again" not in text
-    assert "busy" not in text
+    assert "ft_is_its_turn" not in text
     assert "ft_at_fuse_request_end(ctx->args[0], ctx->args[2]);" in text
 
 
