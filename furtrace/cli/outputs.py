@@ -153,6 +153,15 @@ class ScreenOutput:
         return True
 
 
+def _losses(said: Conversation) -> str:
+    """Where events were lost, and why."""
+    places = [f"CPU {cpu}: {count}" for cpu, count in enumerate(said.lost_by_cpu) if count]
+    reasons = [f"the ring buffer was full on {', '.join(places)}"] if places else []
+    if said.passed_over:
+        reasons.append(f"for {said.passed_over} the kernel ran no probe, as it had preempted one on that CPU")
+    return "; ".join(reasons)
+
+
 def summary(conversation: Conversation, elapsed_ns: int) -> list[str]:
     """What a trace came to, in a line or two."""
     said = conversation
@@ -163,8 +172,7 @@ def summary(conversation: Conversation, elapsed_ns: int) -> list[str]:
     pools = said.pools.table()
     lines += [line for line in (_buffer_pools(pools), _zero_copy(pools)) if line]
     if said.lost:
-        where = ", ".join(f"CPU {cpu}: {count}" for cpu, count in enumerate(said.lost_by_cpu) if count)
-        lines.append(f"Events were lost ({where}): the ring buffer was full; what depends on them is not known.")
+        lines.append(f"Events were lost ({_losses(said)}); what depends on them is not known.")
     if said.requests.forgotten:
         lines.append(f"{said.requests.forgotten} requests under way were too many to be remembered.")
     return lines

@@ -69,6 +69,7 @@ class TraceLoop:
         batch, lost = self.trace.read()
         if lost:
             self.conversation.lost_by_cpu = self.trace.lost_by_cpu()
+            self.conversation.passed_over = self.trace.passed_over()
         finished = self.conversation.feed(batch, lost)
         more = output.batch(batch, finished)
         self.trace.release()

@@ -255,6 +255,7 @@ def summary_object(conversation: Conversation, elapsed_ns: int) -> dict[str, Any
         "events": conversation.events,
         "lost": conversation.lost,
         "lost_by_cpu": conversation.lost_by_cpu,
+        "passed_over": conversation.passed_over,
         "forgotten": conversation.requests.forgotten,
         "refused": conversation.refused,
         "stopped": conversation.stopped,

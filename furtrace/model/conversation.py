@@ -21,7 +21,8 @@ class Conversation:
     """State of a trace; :meth:`feed` moves it on, everything else reads it.
 
     ``trouble`` holds the newest REFUSED and STOPPED events and CQE overflows, as records. ``lost_by_cpu``: where the
-    ``lost`` events were lost, as far as the source tells.
+    ``lost`` events found no room, as far as the source tells; ``passed_over``: how many of them the kernel ran no probe
+    for.
     """
 
     requests: Requests = field(default_factory=Requests)
@@ -35,6 +36,7 @@ class Conversation:
     errors: int = 0
     lost: int = 0
     lost_by_cpu: list[int] = field(default_factory=list)
+    passed_over: int = 0
     refused: int = 0
     stopped: int = 0
     overflows: int = 0

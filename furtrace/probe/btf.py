@@ -111,6 +111,8 @@ class KernelTypes:
 
     def __init__(self, vmlinux: Path, module: Path | None = None) -> None:
         self._lib = libbpf()
+        self.module = module.name if module is not None else None
+        """The module's name; None: there is none."""
         if not vmlinux.exists():
             raise ProbeError(
                 f"This kernel offers no BTF ({vmlinux} is missing); furtrace needs a kernel built with "
@@ -187,7 +189,7 @@ class KernelTypes:
         return tuple(self._name(parameter.name_off) for parameter in array)
 
     def in_module(self, type_id: int) -> bool:
-        """Whether a type is the fuse module's, not the kernel's own."""
+        """Whether a type is the module's, not the kernel's own."""
         return self._btf != self._base and type_id >= int(self._lib.btf__type_cnt(self._base))
 
     def has_tracepoint(self, name: str) -> bool:

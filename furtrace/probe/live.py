@@ -200,9 +200,9 @@ class LiveTrace:
         """Events that found no room in the ring buffer since the start, by CPU."""
         return self._program.lost_by_cpu()
 
-    def skipped(self) -> int:
+    def passed_over(self) -> int:
         """Events since the start for which the kernel ran no probe, for one was preempted on the same CPU."""
-        return self._program.skipped()
+        return self._program.passed_over()
 
     def fill(self) -> float:
         """How full the ring buffer is, 0 to 1."""

@@ -1,13 +1,15 @@
 """The programs of a trace, attached to tracepoints and functions."""
 
 import ctypes
+import functools
 from typing import Any
 
 from furtrace.probe.btf import KernelTypes, libbpf
+from furtrace.probe.counters import Counters
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.functions import Attachment, Moment, Way
-from furtrace.probe.programs import KEEPER, Tracepoint, stand_in
-from furtrace.probe.tracing import FENTRY, FEXIT, Tracing
+from furtrace.probe.programs import KEEPER, TRIAL, Tracepoint, stand_in
+from furtrace.probe.tracing import FENTRY, FEXIT, Tracing, test_functions_run
 from furtrace.probe.vantage import Plan
 
 
@@ -32,13 +34,14 @@ class Probes:
     Args:
         bpf: bcc's object for the text.
         types: of the running kernel.
-        stand_ins: whether the text has them.
+        stood_in: how often stand-ins did another program's work, of a text that has them; None: it has none.
     """
 
-    def __init__(self, bpf: Any, types: KernelTypes, *, stand_ins: bool) -> None:
+    def __init__(self, bpf: Any, types: KernelTypes, stood_in: Counters | None) -> None:
         self._bpf = bpf
+        self._types = types
         self._tracing = Tracing(types)
-        self._stand_ins = stand_ins
+        self._stood_in = stood_in
         self._programs: list[int] = []
 
     def attach(self, plan: Plan) -> None:
@@ -66,7 +69,7 @@ class Probes:
     def _codes(self, program: str) -> list[bytes]:
         """The instructions of a program, and of its stand-in if it has one."""
         code = bytes(self._bpf.dump_func(program.encode()))
-        return [code, stand_in(code)] if self._stand_ins else [code]
+        return [code, stand_in(code)] if self._stood_in is not None else [code]
 
     def _tracepoint(self, tracepoint: Tracepoint) -> None:
         codes = self._codes(tracepoint.program)
@@ -76,8 +79,26 @@ class Probes:
     def _fentry(self, attachment: Attachment) -> None:
         attach_type = FEXIT if attachment.watch.moment is Moment.LEAVE else FENTRY
         codes = self._codes(attachment.program)
-        added = [self._tracing.at_function(attachment.symbol, code, attach_type) for code in codes]
-        self._programs.append(added[0])
+        self._programs.append(
+            _at_function(self._tracing, attachment.symbol, codes, attach_type, newest_first=self._newest_first)
+        )
+
+    @functools.cached_property
+    def _newest_first(self) -> bool:
+        """Whether the kernel runs the program that was attached last to a function first, as Linux 5.7 to 7.3 do.
+
+        It matters, for a stand-in has to come after its program. So it is tried, at a function for tests.
+        """
+        function = "bpf_fentry_test1"
+        if self._stood_in is None or not self._types.function_id(function):
+            return True
+        tracing = Tracing(self._types)
+        try:
+            before = int(self._stood_in.by_cpu.sum())
+            program = _at_function(tracing, function, self._codes(TRIAL), FENTRY, newest_first=True)
+            return not test_functions_run(program) or int(self._stood_in.by_cpu.sum()) == before
+        finally:
+            tracing.close()
 
     def _kprobe(self, attachment: Attachment) -> None:
         event, name = attachment.symbol.encode(), attachment.program.encode()
@@ -90,3 +111,10 @@ class Probes:
         except Exception as error:  # bcc raises plain Exception for whatever goes wrong
             raise ProbeError(f"The kernel refuses the probe at {attachment.symbol}: {error}") from error
         self._programs.append(int(self._bpf.funcs[name].fd))
+
+
+def _at_function(tracing: Tracing, function: str, codes: list[bytes], attach_type: int, *, newest_first: bool) -> int:
+    """Attach a program and perhaps its stand-in, so that they run in this order; return the program's descriptor."""
+    order = reversed(codes) if newest_first else codes
+    added = [tracing.at_function(function, code, attach_type) for code in order]
+    return added[-1 if newest_first else 0]

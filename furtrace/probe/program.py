@@ -175,7 +175,9 @@ class Program:
         forgets = ("forgets.c",) if filters.forgets else ()
         names = (*_SHARED, "tracepoint.c", *forgets, "function.c", "connections.c")
         self._bpf = compile_program(names, filters, plan)
-        self._probes = Probes(self._bpf, running_kernel(), stand_ins=preemptible())
+        self._lost = Counters(self._bpf["lost"].map_fd)
+        self._stood_in = Counters(self._bpf["stood_in"].map_fd)
+        self._probes = Probes(self._bpf, running_kernel(), self._stood_in if preemptible() else None)
         try:
             with _stderr_kept():
                 self._probes.attach(plan)
@@ -183,11 +185,9 @@ class Program:
             self._detach()
             raise
         self.ring = Ring(self._bpf["events"].map_fd, RING_PAGES)
-        self._lost = Counters(self._bpf["lost"].map_fd)
-        self._stood_in = Counters(self._bpf["stood_in"].map_fd)
         self._armed, self._others, self._listed = 0, _SHOW, 0
         self._lost_before = 0
-        self._skipped_before = 0
+        self._missed_before = 0
 
     def _detach(self) -> None:
         self._probes.close()
@@ -200,7 +200,7 @@ class Program:
 
     def arm(self) -> None:
         """Begin to write events, in all probes at once."""
-        self._skipped_before = self._skips()
+        self._missed_before = self._missed()
         self._armed = 1
         self._set()
 
@@ -228,7 +228,7 @@ class Program:
 
     def lost(self) -> int:
         """Events that were not written since the last call: no room in the ring, or no probe was run for them."""
-        total = sum(self.lost_by_cpu()) + self.skipped()
+        total = sum(self.lost_by_cpu()) + self.passed_over()
         lost, self._lost_before = max(0, total - self._lost_before), max(total, self._lost_before)
         return lost
 
@@ -236,14 +236,14 @@ class Program:
         """Events that found no room in the ring, since the start, by CPU."""
         return [int(count) for count in self._lost.by_cpu]
 
-    def skipped(self) -> int:
+    def passed_over(self) -> int:
         """Events, since the start, for which the kernel ran neither a probe nor its stand-in: both were under way.
 
         Some of them may be of no interest: a probe finds that out by itself.
         """
-        return max(0, self._skips() - self._skipped_before)
+        return max(0, self._missed() - self._missed_before)
 
-    def _skips(self) -> int:
+    def _missed(self) -> int:
         return self._probes.misses() - int(self._stood_in.by_cpu.sum())
 
     def close(self) -> None:

@@ -23,6 +23,8 @@ _REGISTERS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
 }
 
 _FIRST: Final = 0x66747261636531  # FT_FIRST of probes/common.h
+TRIAL: Final = "trial"
+"""A program that does nothing but ask whether it is its turn."""
 KEEPER: Final = "_args"
 """What the name of the program ends in that keeps a function's arguments for a kretprobe."""
 
@@ -62,6 +64,8 @@ def source(tracepoints: Iterable[Tracepoint], attachments: Iterable[Attachment],
         writer.flights(kept)
     for one in chosen:
         writer.function(one, kept.index(one) if one in kept else 0)
+    if stand_ins:
+        writer.trial()
     return writer.text
 
 
@@ -100,6 +104,9 @@ class _Writer:
         else:
             taken = _from_flight(one, number) if one.keeps_arguments else _from_registers(one)
             self._plain(one.program, "void *ctx", f"{declared}{taken}{check}\t{call};\n")
+
+    def trial(self) -> None:
+        self._preemptible(TRIAL, "unsigned long long *ctx", "")
 
     def _plain(self, name: str, context: str, body: str) -> None:
         self.text += f"\nint {name}({context}) {{\n{body}\treturn 0;\n}}\n"

@@ -15,7 +15,8 @@ from typing import Final
 from furtrace.probe.btf import KernelTypes, libbpf
 from furtrace.probe.errors import ProbeError
 
-_LOAD, _RAW_TRACEPOINT, _TRACING = 5, 17, 26  # BPF_PROG_LOAD, BPF_PROG_TYPE_...
+_LOAD, _TEST_RUN = 5, 10  # BPF_PROG_LOAD, BPF_PROG_TEST_RUN
+_RAW_TRACEPOINT, _TRACING = 17, 26  # BPF_PROG_TYPE_...
 FENTRY: Final = 24
 """BPF_TRACE_FENTRY."""
 FEXIT: Final = 25
@@ -68,6 +69,12 @@ class _LoadAttributes(ctypes.Structure):
         ("attach_btf_id", ctypes.c_uint32),
         ("attach_btf_obj_fd", ctypes.c_uint32),
     )
+
+
+class _TestRunAttributes(ctypes.Structure):
+    """The part of ``union bpf_attr`` that BPF_PROG_TEST_RUN takes."""
+
+    _fields_ = (("prog_fd", ctypes.c_uint32), ("rest", ctypes.c_char * 76))
 
 
 class _BtfInfo(ctypes.Structure):
@@ -131,13 +138,30 @@ def load(instructions: bytes, target: Target, *, log: bool = False) -> int:
         attach_btf_id=target.function,
         attach_btf_obj_fd=target.module,
     )
-    libc = ctypes.CDLL(None, use_errno=True)
-    size = ctypes.c_uint(ctypes.sizeof(attributes))
-    program = libc.syscall(ctypes.c_long(_SYSCALL_BPF), ctypes.c_int(_LOAD), ctypes.byref(attributes), size)
+    program = _bpf(_LOAD, attributes)
     if program < 0:
         words = said.value.decode(errors="replace").strip().splitlines()
         raise OSError(ctypes.get_errno(), "; ".join([os.strerror(ctypes.get_errno()), *words[-3:]]))
-    return int(program)
+    return program
+
+
+def _bpf(command: int, attributes: ctypes.Structure) -> int:
+    """The system call; -1: it failed, and errno tells why."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    size = ctypes.c_uint(ctypes.sizeof(attributes))
+    return int(libc.syscall(ctypes.c_long(_SYSCALL_BPF), ctypes.c_int(command), ctypes.byref(attributes), size))
+
+
+def test_functions_run(program: int) -> bool:
+    """Let the kernel call its functions for tests, ``bpf_fentry_test1`` among them (net/bpf/test_run.c).
+
+    Args:
+        program: descriptor of any fentry or fexit program.
+
+    Returns:
+        whether it did.
+    """
+    return _bpf(_TEST_RUN, _TestRunAttributes(prog_fd=program)) == 0
 
 
 def attach(program: int, target: Target) -> int:
@@ -161,8 +185,8 @@ def fentry_refused(types: KernelTypes) -> str | None:
         return "no function in BTF"
     descriptors: list[int] = []
     try:
-        if types.in_module(function):
-            descriptors.append(module_types("fuse"))
+        if types.module is not None and types.in_module(function):
+            descriptors.append(module_types(types.module))
         target = Target(FENTRY, function, descriptors[0] if descriptors else 0)
         descriptors.append(load(_RETURN_ZERO, target))
         descriptors.append(attach(descriptors[-1], target))
@@ -226,7 +250,7 @@ class Tracing:
 
     def _module_types(self) -> int:
         if self._module is None:
-            self._module = module_types("fuse")
+            self._module = module_types(self._types.module or "")
             self._descriptors.append(self._module)
         return self._module
 

@@ -487,7 +487,7 @@ def test_summary() -> None:
         ),
         lost=7,
     )
-    conversation.lost_by_cpu = [3, 4]
+    conversation.lost_by_cpu, conversation.passed_over = [3, 4], 2
     assert summary_object(conversation, 123) == {
         "type": "summary",
         "requests": 2,
@@ -496,6 +496,7 @@ def test_summary() -> None:
         "events": 8 + 3 + 4 + 5 + 6,
         "lost": 7,
         "lost_by_cpu": [3, 4],
+        "passed_over": 2,
         "forgotten": 0,
         "refused": 4,
         "stopped": 5,

@@ -74,9 +74,9 @@ def test_what_may_be_preempted_asks_whose_turn_it_is() -> None:
     attachments = [_attachment(_STEP, Way.FENTRY, (0, 2)), _attachment(_WATCH, Way.KPROBE, (0, 1))]
     text = source([tracepoint], attachments, stand_ins=True)
     named = re.findall(r"^int (\w+)\(", text, re.MULTILINE)
-    assert named == ["at_fuse_request_send", "leave_copy_args", "enter_end", "leave_copy"]
+    assert named == ["at_fuse_request_send", "leave_copy_args", "enter_end", "leave_copy", "trial"]
     asking = [name for name in named if "ft_is_its_turn" in _program(text, name)]
-    assert asking == ["at_fuse_request_send", "enter_end"]
+    assert asking == ["at_fuse_request_send", "enter_end", "trial"]
 
 
 _ROLE: Final = 0x66747261636531
