@@ -2,7 +2,8 @@
 
 Server: libfuse's passthrough_hp over io_uring; load: fio, 4 KiB random direct reads, 2 jobs. Each round runs fio
 untraced, then under each tracer: `furtrace live --plain` into a file, the full-screen view on a terminal of 160x50, and
-as the peer `perf record` of the two fuse tracepoints. Prints the medians, and each as a ratio of the untraced one.
+as the peer `perf record` of the two fuse tracepoints; where the kernel's functions can be watched, also `--plain` by
+tracepoints alone, and with the steps inside the kernel. Prints the medians, and each as a ratio of the untraced one.
 
 Usage, as root: python -m tests.bench.bench_live_overhead [ROUNDS] [SECONDS]
 """
@@ -23,6 +24,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from furtrace.demo.enable import enable_uring
+from furtrace.probe.btf import running_kernel
+from furtrace.probe.vantage import Vantages
 from tests.external import libfuse
 from tests.live.conftest import FURTRACE, tracefs
 
@@ -53,14 +56,28 @@ def untraced(_folder: Path) -> Iterator[list[str]]:
     yield []
 
 
-@contextlib.contextmanager
-def plain(folder: Path) -> Iterator[list[str]]:
-    """`furtrace live --plain > file`."""
-    with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
-        process = subprocess.Popen([*FURTRACE, "live", "--plain"], stdout=out, stderr=err)
-        yield from _measured(process.pid, lambda: b"Tracing" in (folder / "err").read_bytes())
-        process.send_signal(signal.SIGINT)
-        process.wait()
+def plain(*options: str) -> Tracer:
+    """`furtrace live --plain > file`, with more options."""
+
+    @contextlib.contextmanager
+    def tracer(folder: Path) -> Iterator[list[str]]:
+        with (folder / "out").open("wb") as out, (folder / "err").open("wb") as err:
+            process = subprocess.Popen([*FURTRACE, "live", "--plain", *options], stdout=out, stderr=err)
+            yield from _measured(process.pid, lambda: b"Tracing" in (folder / "err").read_bytes())
+            process.send_signal(signal.SIGINT)
+            process.wait()
+
+    return tracer
+
+
+def _tracers() -> dict[str, Tracer]:
+    found = {"untraced": untraced, "live --plain": plain(), "live (screen)": screen, "perf": perf}
+    if not Vantages(running_kernel()).plan().attachments:
+        return found
+    return found | {
+        "by tracepoints": plain("--vantage", "tracepoint"),
+        "--steps kernel": plain("--steps", "kernel"),
+    }
 
 
 @contextlib.contextmanager
@@ -110,7 +127,7 @@ def perf(folder: Path) -> Iterator[list[str]]:
 def main() -> None:
     """Run the rounds and print the table."""
     rounds, seconds = (int(word) for word in (*sys.argv[1:], "5", "5")[:2])
-    tracers: dict[str, Tracer] = {"untraced": untraced, "live --plain": plain, "live (screen)": screen, "perf": perf}
+    tracers = _tracers()
     rates: dict[str, list[float]] = {name: [] for name in tracers}
     notes: dict[str, list[str]] = {name: [] for name in tracers}
     with tempfile.TemporaryDirectory() as root, enable_uring(), tracefs():
