@@ -15,8 +15,10 @@ from furtrace.probe import bcc
 from furtrace.probe.btf import BTF_DIRECTORY, libbpf_version, running_kernel
 from furtrace.probe.connections import Connection, connections
 from furtrace.probe.errors import ProbeError
+from furtrace.probe.filters import Filters
 from furtrace.probe.kallsyms import fuse_functions
 from furtrace.probe.privilege import check_privilege, may_trace
+from furtrace.probe.program import Program
 from furtrace.probe.vantage import Choice, Vantages
 from furtrace.trace.record import Kind, Step
 from furtrace.wire.dialect import dialect_of
@@ -108,8 +110,13 @@ def _privileges() -> str:
 
 
 def _load(report: _Report) -> str:
-    report.connections = connections()
-    return "compile and load"
+    """Attach what a trace would, and ask the iterator that is part of it for the connections."""
+    program = Program(Filters(), Vantages(running_kernel()).plan())
+    try:
+        report.connections = connections(program.bpf)
+    finally:
+        program.close()
+    return "compile, load, and attach"
 
 
 def _enable_uring() -> _Finding:

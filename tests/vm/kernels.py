@@ -36,6 +36,15 @@ class Kernel:
     image: Path
     overlay: Path
 
+    def module(self, name: str) -> Path:
+        """Return the file of another module.
+
+        Raises:
+            Unavailable: the kernel has none of that name.
+        """
+        kernel = next(folder for folder in self.overlay.parents if folder.name == "kernel")
+        return _file([kernel], f"{name}.ko*", self.release)
+
 
 def find_kernel(wanted: str) -> Kernel:
     """Return the newest kernel that is meant by ``wanted``: a version or its beginning, then perhaps a flavour.

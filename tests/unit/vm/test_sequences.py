@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 
@@ -92,7 +93,7 @@ class History:
             self.step(QUEUE_FUSE_REQ, None, opcode=READ, tid=CLIENT, queue=None)
         self.add("QUEUED", unique, opcode=READ, transport=None, tid=CLIENT, queue=None)
         if background:
-            self.step(QUEUE_BQ_REQ, unique, tid=CLIENT)
+            self.step(QUEUE_BQ_REQ, unique, opcode=READ, tid=CLIENT)
 
     def deliver(self, unique: int, entry: int, buffer: int | None, slot: int | None = None, tid: int = CLIENT) -> None:
         """Bring a request to the server, from its assignment to the entry by the thread ``tid`` on."""
@@ -286,6 +287,30 @@ def test_buffers_that_two_have_at_once_without_what_happens_to_them() -> None:
     history = usual(TRACEPOINT)
     history.find("DELIVERED", 6).update(buffer=0, offset=0)
     assert any("buffer 0 is with (7, 4)" in wrong for wrong in history.check())
+
+
+@pytest.mark.parametrize("shown", [KERNEL, TRACEPOINT])
+def test_a_kernel_that_numbers_requests_late(shown: Shown) -> None:
+    history = usual(shown)
+    late = replace(shown, late_numbers=True)
+    queued = [event for event in history.events if event["event"] == "QUEUED" and event["unique"] != 6]
+    for event in history.events:
+        event["opcode"] = READ
+    for event in queued:
+        event["unique"] = None
+    assert sequences.check(history.events, late) == []
+    assert sequences.check(history.events, shown) != []
+    history.events.append({**queued[0], "opcode": LOOKUP})
+    assert any("QUEUED without a number" in wrong for wrong in sequences.check(history.events, late))
+
+
+def test_there_only_requests_in_the_background_lack_it() -> None:
+    history = usual(KERNEL)
+    late = replace(KERNEL, late_numbers=True)
+    history.events.remove(history.find("QUEUED", 6))
+    assert sequences.check(history.events, late) == []
+    history.events.remove(history.find("QUEUED", 8))
+    assert any("QUEUED without a number" in wrong for wrong in sequences.check(history.events, late))
 
 
 def test_the_last_header_may_be_copied_by_the_same_function() -> None:

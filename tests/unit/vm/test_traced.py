@@ -19,6 +19,7 @@ SEEN = Seen(
     steps={"fuse_uring_send": "kprobe fuse_uring_send.constprop.0", "fuse_uring_commit": None},
     kernel_events=["COPIED"],
     tracepoint_events=["QUEUED", "COMMITTED"],
+    late_numbers=False,
 )
 
 
