@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any, Final
 
 from furtrace.cli.stopping import Stopping
-from furtrace.export.jsonlines import event_object, json_lines, request_object, summary_object
+from furtrace.export.jsonlines import event_object, json_lines, request_objects, summary_object
 from furtrace.model.conversation import Conversation
 from furtrace.model.pools import Pool
 from furtrace.model.requests import Requests_
@@ -109,14 +109,14 @@ class JsonOutput(_Lines):
         return map(event_object, events_only(batch))
 
     def _objects(self, finished: Requests_) -> Iterator[dict[str, Any]]:
-        return map(request_object, finished, self._conversation.paths.subjects(finished))
+        return request_objects(finished, self._conversation.paths.subjects(finished))
 
     def end(self, elapsed_ns: int) -> None:
         """Write the requests that are still under way, then the summary."""
         if not self._events:
             under_way = self._conversation.requests.under_way
             subjects = self._conversation.paths.present(under_way)
-            self._write(json_lines(map(request_object, under_way, subjects)))
+            self._write(json_lines(request_objects(under_way, subjects)))
         write_lines(list(json_lines([summary_object(self._conversation, elapsed_ns)])))
 
 

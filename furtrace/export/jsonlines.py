@@ -14,12 +14,17 @@ from furtrace.model.conversation import Conversation
 from furtrace.model.inodes import Path
 from furtrace.model.paths import Subject
 from furtrace.model.pools import Holding, Pool
+from furtrace.model.requests import REQUEST, Requests_
 from furtrace.model.zerocopy import CopiedBecause, copied_because
 from furtrace.trace.record import NO_QUEUE, NOT_COUNTED, RECORD, Flag, Kind, Step, Transport, comm, names
 from furtrace.wire.bodies import REPLIES, REQUESTS
 from furtrace.wire.opcodes import command_name, fixed_io_name, header_part_name, opcode_name
 
 _TRANSPORTS: Final = {int(Transport.URING): "uring", int(Transport.DEV): "dev"}
+
+
+_Members = dict[str, Any]
+"""A record or row by the names of its members, its bytes as bytes."""
 
 
 def _known(value: int, unknown: int = 0) -> int | None:
@@ -42,82 +47,88 @@ def _value(value: Any) -> Any:
     return value.hex() if isinstance(value, bytes) else value
 
 
-def _arguments(row: np.void) -> dict[str, Any] | None:
+def _arguments(row: _Members) -> dict[str, Any] | None:
     """The operation's structure, by the kernel's names of its fields; None if there is none or it is not known."""
-    body = REQUESTS.get(int(row["opcode"]))
-    size = int(row["operation_size"])
+    body, size = REQUESTS.get(row["opcode"]), row["operation_size"]
     forms = (*body.structures[:1], *body.shorter) if body else ()
     form = next((form for form in forms if form.size <= size), None)
-    fields_of: dict[str, Any] | None = _value(form.unpack(row["operation"].tobytes())) if form else None
+    fields_of: dict[str, Any] | None = _value(form.unpack(row["operation"])) if form else None
     return fields_of
 
 
-def _answer(row: np.void) -> dict[str, Any] | None:
+def _answer(row: _Members) -> dict[str, Any] | None:
     """The first fields of the reply's first structure, as many as the trace keeps of it."""
-    body, size = REPLIES.get(int(row["opcode"])), int(row["answer_size"])
+    body, size = REPLIES.get(row["opcode"]), row["answer_size"]
     if not size or body is None or not body.structures:
         return None
     structure = body.structures[0]
-    value = _value(structure.unpack(row["answer"].tobytes().ljust(structure.size, b"\0")))
+    value = _value(structure.unpack(row["answer"].ljust(structure.size, b"\0")))
     return {one.name: value[one.attribute] for one in structure.members if one.offset + one.size <= size}
 
 
-def request_object(row: np.void, subject: Subject) -> dict[str, Any]:
-    """A request, ended or under way; ``subject``: what it is about (:class:`~furtrace.model.paths.Paths`)."""
-    ended = bool(row["ended_ns"])
-    found = names(row["name"].tobytes(), int(row["name_size"]), int(row["second"]))
+def request_objects(rows: Requests_, subjects: Iterable[Subject]) -> Iterator[dict[str, Any]]:
+    """Requests, ended or under way, each with what it is about (:class:`~furtrace.model.paths.Paths`)."""
+    # All members at once: one by one, as a numpy scalar gives them, they cost ten times as much.
+    for members, subject, reason in zip(rows.tolist(), subjects, copied_because(rows).tolist(), strict=True):
+        yield _request(dict(zip(_COLUMNS, members, strict=True)), subject) | _WHY_COPIED[reason]
+
+
+def _request(row: _Members, subject: Subject) -> dict[str, Any]:
     return {
         "type": "request",
-        "unique": int(row["unique"]),
-        "op": opcode_name(int(row["opcode"])),
-        "opcode": int(row["opcode"]),
-        "error": int(row["error"]) if ended else None,
-        "connection": int(row["connection"]),
-        "transport": _TRANSPORTS.get(int(row["transport"])),
-        "queue": _known(int(row["queue"]), NO_QUEUE),
-        "entry": _known(int(row["entry_index"]), -1),
-        "commit_id": _known(int(row["commit_id"])),
-        "node_id": int(row["node_id"]),
+        "unique": row["unique"],
+        "op": opcode_name(row["opcode"]),
+        "opcode": row["opcode"],
+        "error": row["error"] if row["ended_ns"] else None,
+        "connection": row["connection"],
+        "transport": _TRANSPORTS.get(row["transport"]),
+        "queue": _known(row["queue"], NO_QUEUE),
+        "entry": _known(row["entry_index"], -1),
+        "commit_id": _known(row["commit_id"]),
+        "node_id": row["node_id"],
         "path": _path(subject.path),
         "path_sure": subject.path.sure,
         "path_deleted": subject.path.deleted,
         "other_path": _path(subject.other),
         "arguments": _arguments(row),
         "answer": _answer(row),
-        "names": [_text(name) for name in found],
-        "names_cut": bool(row["flags"] & Flag.NAME_CUT),
-        "background": bool(row["flags"] & Flag.BACKGROUND),
-        "client_pid": _known(int(row["client_pid"])),
-        "client_tid": _known(int(row["client_tid"])),
-        "client_comm": _text(comm(row["client_comm"].tobytes())) or None,
-        "server_pid": _known(int(row["server_pid"])),
-        "server_tid": _known(int(row["server_tid"])),
-        "server_comm": _text(comm(row["server_comm"].tobytes())) or None,
-        **{f"{step}_ns": _known(int(row[f"{step}_ns"])) for step in _STEPS},
-        "buffer": _known(int(row["buffer_id"]), -1),
-        "buffer_offset": int(row["pool_offset"]) if row["buffer_id"] >= 0 else None,
-        "buffer_waits": int(row["buffer_waits"]),
-        "slot": _known(int(row["slot"]), -1),
-        "page_bytes": _known(int(row["page_bytes"]), -1),
-        "segments": _known(int(row["segments"])),
-        "fixed_bytes": _known(int(row["fixed_bytes"]), -1),
-        "fixed_ios": int(row["fixed_ios"]),
-        **_zero_copy(row),
-        "reply_size": _known(int(row["reply_size"]), -1),
-        "moved": _known(int(row["moved"]), -1),
-        "uncertain": bool(row["uncertain"]),
+        "names": [_text(name) for name in names(row["name"], row["name_size"], row["second"])],
+        "names_cut": bool(row["flags"] & _NAME_CUT),
+        "background": bool(row["flags"] & _BACKGROUND),
+        "client_pid": _known(row["client_pid"]),
+        "client_tid": _known(row["client_tid"]),
+        "client_comm": _text(comm(row["client_comm"])) or None,
+        "server_pid": _known(row["server_pid"]),
+        "server_tid": _known(row["server_tid"]),
+        "server_comm": _text(comm(row["server_comm"])) or None,
+        **{step: _known(row[step]) for step in _STEPS},
+        "reply_size": _known(row["reply_size"], -1),
+        "moved": _known(row["moved"], -1),
+        "uncertain": row["uncertain"],
+        "buffer": _known(row["buffer_id"], -1),
+        "buffer_offset": row["pool_offset"] if row["buffer_id"] >= 0 else None,
+        "buffer_waits": row["buffer_waits"],
+        "slot": _known(row["slot"], -1),
+        "page_bytes": _known(row["page_bytes"], -1),
+        "segments": _known(row["segments"]),
+        "fixed_bytes": _known(row["fixed_bytes"], -1),
+        "fixed_ios": row["fixed_ios"],
     }
 
 
-_STEPS: Final = (
-    *("queued", "dry", "selected", "assigned", "registered"),
-    *("delivered", "committed", "unregistered", "ended"),
+_COLUMNS: Final = REQUEST.names or ()
+_STEPS: Final = tuple(
+    f"{step}_ns"
+    for step in (
+        *("queued", "dry", "selected", "assigned", "registered"),
+        *("delivered", "committed", "unregistered", "ended"),
+    )
 )
+_NAME_CUT, _BACKGROUND = int(Flag.NAME_CUT), int(Flag.BACKGROUND)
 
 
-def _zero_copy(row: np.void) -> dict[str, Any]:
+def _why_copied(reason: CopiedBecause) -> dict[str, Any]:
     """Whether it was zero-copied, and why not; None: not known, or nobody asked for it."""
-    reason = CopiedBecause(int(copied_because(np.array([row]))[0]))
     known = reason not in (CopiedBecause.NOT_APPLICABLE, CopiedBecause.UNKNOWN)
     zero_copied = reason == CopiedBecause.ZERO_COPIED
     return {
@@ -126,10 +137,13 @@ def _zero_copy(row: np.void) -> dict[str, Any]:
     }
 
 
+_WHY_COPIED: Final = {int(reason): _why_copied(reason) for reason in CopiedBecause}
+
+
 def event_object(record: np.void) -> dict[str, Any]:
     """An event; ``header`` and ``extra`` in hex, as far as they are valid."""
-    # All members at once: one by one, as a numpy scalar gives them, they cost ten times as much.
-    event: _Event = dict(zip(_MEMBERS, record.item(), strict=True))
+    # As for requests: all members at once.
+    event: _Members = dict(zip(_MEMBERS, record.item(), strict=True))
     flags = event["flags"]
     return {
         "type": "event",
@@ -156,7 +170,6 @@ def event_object(record: np.void) -> dict[str, Any]:
     }
 
 
-_Event = dict[str, Any]
 _MEMBERS: Final = RECORD.names or ()
 _KINDS: Final = {int(kind): kind.name for kind in Kind}
 _FUNCTIONS: Final = {int(step): step.function for step in Step if step}
@@ -167,23 +180,23 @@ _HAS_ERROR, _CQE_OVERFLOW, _HAS_BUFFER, _HAS_SLOT, _READABLE, _WRITABLE = (
 )
 
 
-def _is_copy(event: _Event) -> bool:
+def _is_copy(event: _Members) -> bool:
     """A step whose ``command_op`` is a part of the header."""
     return bool(event["kind"] == Kind.STEP and event["step"] == Step.COPY_HEADER_TO_RING)
 
 
-def _command(event: _Event) -> str | None:
+def _command(event: _Members) -> str | None:
     if event["kind"] == Kind.FIXED_IO or _is_copy(event) or not event["command_op"]:
         return None
     return command_name(event["command_op"])
 
 
-def _function(event: _Event) -> str | None:
+def _function(event: _Members) -> str | None:
     """The kernel's function of a STEP; None also for one that is not known."""
     return _FUNCTIONS.get(event["step"]) if event["kind"] == Kind.STEP else None
 
 
-def _ring(event: _Event) -> dict[str, Any]:
+def _ring(event: _Members) -> dict[str, Any]:
     """Buffer, slot and I/O of an event."""
     flags = event["flags"]
     fixed, registered = event["kind"] == Kind.FIXED_IO, event["kind"] == Kind.PAGES_REGISTERED

@@ -14,7 +14,7 @@ from furtrace import __version__
 from furtrace.cli import furtrace
 from furtrace.cli.hexinput import from_bytes
 from furtrace.export.decoded import decoded_object
-from furtrace.export.jsonlines import event_object, pool_object, request_object, summary_object
+from furtrace.export.jsonlines import event_object, pool_object, request_objects, summary_object
 from furtrace.export.protocol import protocol_object
 from furtrace.model.conversation import Conversation
 from furtrace.model.inodes import Path as InodePath
@@ -144,7 +144,7 @@ def test_mandoc_finds_nothing_wrong(page: Path) -> None:
 def test_the_json_members_are_explained() -> None:
     event = np.zeros(1, RECORD)
     event["kind"] = Kind.QUEUED
-    request = request_object(new_requests(1)[0], Subject(InodePath(b"/")))
+    request = next(request_objects(new_requests(1), [Subject(InodePath(b"/"))]))
     objects = (request, event_object(event[0]), summary_object(Conversation(), 0))
     text = section(lines("furtrace-live"), ".Ss JSON lines")
     starts = [at for at, line in enumerate(text) if line.startswith(".Bl")]

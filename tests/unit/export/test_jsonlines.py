@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from furtrace.export.jsonlines import event_object, json_lines, request_object, summary_object
+from furtrace.export.jsonlines import event_object, json_lines, request_objects, summary_object
 from furtrace.model.conversation import Conversation
 from furtrace.model.inodes import NO_INODE
 from furtrace.model.paths import Subject
@@ -40,13 +40,11 @@ def _request(*parts: Records) -> dict[str, Any]:
     conversation = Conversation()
     finished = conversation.feed(batch(*parts))
     if len(finished):
-        (row,), (subject,) = finished, conversation.paths.subjects(finished)
+        (found,) = request_objects(finished, conversation.paths.subjects(finished))
     else:
-        (row,), (subject,) = (
-            conversation.requests.under_way,
-            conversation.paths.present(conversation.requests.under_way),
-        )
-    return request_object(row, subject)
+        rows = conversation.requests.under_way
+        (found,) = request_objects(rows, conversation.paths.present(rows))
+    return found
 
 
 _OF_PATHS = ("path", "path_sure", "path_deleted", "other_path")
@@ -57,7 +55,7 @@ def _last(*parts: Records, lost: int = 0) -> dict[str, Any]:
     conversation = Conversation()
     conversation.feed(batch(*parts[:-1]))
     finished = conversation.feed(parts[-1], lost)
-    return request_object(finished[-1], conversation.paths.subjects(finished)[-1])
+    return list(request_objects(finished, conversation.paths.subjects(finished)))[-1]
 
 
 def _paths(*parts: Records, lost: int = 0) -> tuple[Any, ...]:
@@ -143,11 +141,10 @@ def test_a_request_of_which_all_is_known() -> None:
 
 
 def test_a_request_of_which_nothing_is_known() -> None:
-    (row,) = new_requests(1)
     known = {"type": "request", "unique": 0, "op": "OP_0", "opcode": 0, "connection": 0, "node_id": 0, "names": []}
     known |= dict.fromkeys(("names_cut", "background", "uncertain", "path_deleted"), False)
     known |= {"path_sure": True, "buffer_waits": 0, "fixed_ios": 0}
-    found_ = request_object(row, Subject(NO_INODE))
+    (found_,) = request_objects(new_requests(1), [Subject(NO_INODE)])
     assert {name: value for name, value in found_.items() if value is not None} == known
     unknown = {name for name, value in found_.items() if value is None}
     assert unknown == {
