@@ -18,6 +18,8 @@ from furtrace.demo.enable import enable_uring
 from furtrace.demo.process import DemoServer
 
 FURTRACE: Final = (sys.executable, "-m", "furtrace")
+PATIENCE: Final = float(os.environ.get("FURTRACE_TEST_PATIENCE", "30"))
+"""Seconds that furtrace gets to begin, and to end; an emulated machine takes longer."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,7 +43,7 @@ class Trace:
     out: Path
     err: Path
 
-    def wait_for(self, text: str, timeout: float = 30) -> None:
+    def wait_for(self, text: str, timeout: float = PATIENCE) -> None:
         """Wait until standard error holds ``text``."""
         end = time.monotonic() + timeout
         while text not in self.err.read_text():
@@ -49,7 +51,7 @@ class Trace:
             assert self.process.poll() is None, f"ended early: {self.err.read_text()!r}"
             time.sleep(0.02)
 
-    def end(self, number: signal.Signals = signal.SIGINT, timeout: float = 30) -> int:
+    def end(self, number: signal.Signals = signal.SIGINT, timeout: float = PATIENCE) -> int:
         """Send a signal and return the exit status."""
         time.sleep(0.2)  # what has just happened is drained
         self.process.send_signal(number)
@@ -106,7 +108,7 @@ def demo_server(uring: None, tmp_path: Path) -> Iterator[DemoServer]:
         yield server
 
 
-def run_furtrace(*arguments: str, timeout: float = 60, **options: Any) -> "subprocess.CompletedProcess[str]":
+def run_furtrace(*arguments: str, timeout: float = 2 * PATIENCE, **options: Any) -> "subprocess.CompletedProcess[str]":
     """Run furtrace to its end."""
     return subprocess.run(
         [*FURTRACE, *arguments], capture_output=True, text=True, timeout=timeout, check=False, **options

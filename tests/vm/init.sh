@@ -7,6 +7,8 @@
 set -eu
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8
 export RESULTS=/run/results
+# Seconds that the live tests wait for furtrace, where everything is slower than they take it to be.
+export FURTRACE_TEST_PATIENCE=300
 
 # Put memory over the root, so that everything can be written, and go on there.
 cover_root() {

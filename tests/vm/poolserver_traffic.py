@@ -30,7 +30,8 @@ SIZE: Final = 200_001
 ENTRIES: Final = 4
 BUFFERS: Final = 2
 """Of each queue: fewer than entries, so that requests wait for a buffer while entries are idle."""
-THREADS: Final = 6
+FILES: Final = 6
+"""How many there are, each with a thread of its own."""
 ZERO_COPY_NAMES: Final = "*.shared"
 
 
@@ -143,11 +144,11 @@ def _opened(path: Path, flags: int) -> Iterator[int]:
         os.close(fd)
 
 
-def work(mountpoint: Path, backing: Path) -> dict[str, Asked]:
-    """Have the workers work, and see to what else a file system can do; return what was asked, by file."""
-    names = [f"{number}.{'shared' if number % 2 else 'copied'}" for number in range(THREADS)]
+def work(mountpoint: Path, backing: Path, files: int = FILES) -> dict[str, Asked]:
+    """Have a worker a file work, and see to what else a file system can do; return what was asked, by file."""
+    names = [f"{number}.{'shared' if number % 2 else 'copy'}" for number in range(files)]
     workers = [Worker(mountpoint / name, backing / name, seed) for seed, name in enumerate(names)]
-    with ThreadPoolExecutor(THREADS) as pool:
+    with ThreadPoolExecutor(files) as pool:
         for done in [pool.submit(worker.run) for worker in workers]:
             done.result()
     _see_to_the_rest(mountpoint, backing, names)
@@ -188,10 +189,10 @@ def run_stopped(log: Path) -> dict[str, int]:
         (backing / "file.shared").write_bytes(bytes(BLOCK))
         with (
             PoolServer(backing, Mode.ZERO_COPY, log, entries=ENTRIES, buffers=BUFFERS) as server,
-            ThreadPoolExecutor(THREADS) as pool,
+            ThreadPoolExecutor(FILES) as pool,
         ):
-            busy = threading.Barrier(THREADS + 1)
-            readers = [pool.submit(_read_on, server.mountpoint / "file.shared", busy) for _ in range(THREADS)]
+            busy = threading.Barrier(FILES + 1)
+            readers = [pool.submit(_read_on, server.mountpoint / "file.shared", busy) for _ in range(FILES)]
             busy.wait(PATIENCE)
             server.stop()
             return {"reads": sum(reader.result() for reader in readers)}

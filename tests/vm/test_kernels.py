@@ -43,7 +43,7 @@ def test_doctor_finds_what_it_needs(reported: Machine) -> None:
 
 def test_a_trace_is_what_the_server_has_logged(reported: Machine) -> None:
     """The demo compares the two request by request, and fails where they differ."""
-    said = _said(reported, *FURTRACE, "demo", "--lines", "0", "--scale", "0.02")
+    said = _said(reported, *FURTRACE, "demo", "--lines", "0", "--scale", "0.01")
     counts = re.search(r"server's own log tells of (\d+) requests; the trace of (\d+)\.", said.stdout)
     assert counts, said.stdout
     assert int(counts[1]) == int(counts[2]) > 100

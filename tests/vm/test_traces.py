@@ -1,0 +1,193 @@
+"""Traces of every mode, event by event, against what the kernel does and what servers have logged.
+
+Each kernel is booted once, and everything is traced in all ways at the same time.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from furtrace.demo.modes import Mode
+from tests.external import Unavailable
+from tests.vm import poolserver, sequences, witnesses
+from tests.vm.conftest import OLDEST, boot
+from tests.vm.harness import RESULTS, Completed, Machine
+from tests.vm.kernels import version_of
+from tests.vm.sequences import WAITS, Event, Shown, by_request, name_of
+from tests.vm.traced import CASES, ENTRIES, TRACERS, Facts, read_facts
+
+pytestmark = [pytest.mark.vm, pytest.mark.slow]
+
+BUFPOOL_SINCE: Final = (7, 3)
+QUEUES: Final = 2
+"""As many as a machine has CPUs."""
+PATIENCE: Final = 600.0
+PLAIN: Final = [name for name, case in CASES.items() if case.mode is Mode.PLAIN]
+SAME: Final = (
+    "event",
+    "transport",
+    "queue",
+    "commit_id",
+    "opcode",
+    "command",
+    "error",
+    "buffer",
+    "offset",
+    "slot",
+    "bytes",
+)
+"""What does not depend on where an event is seen."""
+
+
+@pytest.fixture(scope="module", params=["7.3", "7.3-generic", "7.2", OLDEST])
+def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
+    """A machine with each of the kernels in turn; the pool server's program is in the root directory that it shares."""
+    try:
+        poolserver.build()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    yield from boot(request.param)
+
+
+def _has_pools(machine: Machine) -> bool:
+    return version_of(machine.kernel.release) >= BUFPOOL_SINCE
+
+
+@pytest.fixture(scope="module")
+def traced(machine: Machine) -> Completed:
+    """The run of all cases that the kernel can serve, which has left its results."""
+    names = list(CASES) if _has_pools(machine) else PLAIN
+    arguments = (RESULTS, ",".join(_tracers(machine)), *names)
+    return machine.run(".venv/bin/python", "-m", "tests.vm.traced", *arguments, timeout=PATIENCE)
+
+
+def _tracers(machine: Machine) -> list[str]:
+    """All on one kernel; on the others two, whose events include the third one's: to begin each takes half a minute."""
+    whole = _has_pools(machine) and "cloud" in machine.kernel.release
+    return list(TRACERS) if whole else ["kernel", "tracepoint"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What came of the run: its ``facts``, and the folder with its results."""
+
+    facts: Facts
+    folder: Path
+
+    def events(self, tracer: str, case: str) -> list[Event]:
+        """Return the events of a case's connection."""
+        connection = self.facts.connections[case]
+        return [event for event in _lines(self.folder, tracer)[:-1] if event["connection"] == connection]
+
+    def summary(self, tracer: str) -> dict[str, Any]:
+        """Return the last line of a trace."""
+        return _lines(self.folder, tracer)[-1]
+
+    def logged(self, case: str) -> dict[int, witnesses.Facts]:
+        """Return what a case's server has logged."""
+        read = witnesses.demo_requests if CASES[case].is_demo else witnesses.pool_server_requests
+        return read(self.folder / f"{case}.log")
+
+
+@cache
+def _lines(folder: Path, tracer: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / f"{tracer}.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def run(reported: Machine, traced: Completed) -> Run:
+    assert traced.status == 0, f"{traced.stdout}\n{traced.stderr}"
+    return Run(read_facts(reported.results), reported.results)
+
+
+@pytest.fixture(params=TRACERS)
+def tracer(request: pytest.FixtureRequest, machine: Machine) -> str:
+    if request.param not in _tracers(machine):
+        pytest.skip("not on this kernel")
+    return str(request.param)
+
+
+@pytest.fixture(params=CASES)
+def case(request: pytest.FixtureRequest, machine: Machine) -> str:
+    if request.param not in PLAIN and not _has_pools(machine):
+        pytest.skip("this kernel has no buffer pools")
+    return str(request.param)
+
+
+def test_nothing_is_lost(run: Run, tracer: str) -> None:
+    assert sequences.check_summary(run.summary(tracer)) == []
+
+
+def test_each_request_s_events_are_legal(run: Run, tracer: str, case: str) -> None:
+    events, shown = run.events(tracer, case), run.facts.seen.shown(tracer)
+    assert sequences.check(events, shown) == []
+    pooled = CASES[case].mode.pooled
+    assert sequences.check_setup(events, shown, QUEUES, ENTRIES, pooled=pooled) == []
+
+
+def test_a_trace_is_what_the_server_has_logged(run: Run, tracer: str, case: str) -> None:
+    logged = run.logged(case)
+    assert len(logged) > 40
+    assert witnesses.differences(witnesses.traced_requests(run.events(tracer, case)), logged) == []
+
+
+def test_all_vantages_show_the_same(run: Run, tracer: str, case: str) -> None:
+    """Event for event, where both show it."""
+    names = ("tracepoint", tracer)
+    common = frozenset.intersection(*(run.facts.seen.shown(name).events for name in names))
+    theirs, ours = (_same(run.events(name, case), common) for name in names)
+    assert len(theirs) > 40
+    assert ours == theirs
+
+
+def _same(events: list[Event], kinds: frozenset[str]) -> dict[sequences.Request, list[tuple[object, ...]]]:
+    kept = [event for event in events if event["event"] in kinds]
+    return {request: [tuple(event[key] for key in SAME) for event in own] for request, own in by_request(kept).items()}
+
+
+def test_the_workload_is_one_that_shows_all(run: Run, machine: Machine, tracer: str) -> None:
+    """Each event and each step that can be seen is there, but those of failures; and buffers have run out."""
+    shown: Shown = run.facts.seen.shown(tracer)
+    names = {name_of(event).split()[0] for case in run.facts.connections for event in run.events(tracer, case)}
+    rare = {
+        "REFUSED",
+        "LOST",
+        "STOPPED",
+        "STEP",
+        *(step for step in shown.steps if re.search("stop|abort|teardown", step)),
+    }
+    assert (shown.events | shown.steps) - rare <= names
+    if _has_pools(machine) and "SELECTED" in shown.events:
+        waits = [
+            event for case in run.facts.connections for event in run.events(tracer, case) if name_of(event) == WAITS
+        ]
+        assert waits
+
+
+def test_the_probes_that_have_names(run: Run, machine: Machine) -> None:
+    """``fuse_uring_send``, ``fuse_uring_select_buffer``, ``fuse_uring_commit_fetch``, ``io_buffer_register_bvec``."""
+    if not _has_pools(machine):
+        pytest.skip("this kernel has no buffer pools")
+    events, steps = run.facts.seen.events, run.facts.seen.steps
+    assert re.fullmatch(
+        r"kprobe fuse_uring_send\.constprop\.\d+|fentry fuse_uring_send", steps["fuse_uring_send"] or ""
+    )
+    assert events["SELECTED"] == "fexit fuse_uring_select_buffer"
+    assert events["PAGES_REGISTERED"] == "fexit io_buffer_register_bvec"
+    # The compiler has put it into its only caller; what it is called for is seen there.
+    assert steps["fuse_uring_commit_fetch"] is None
+    assert events["COMMITTED"] == "fentry fuse_uring_cmd (cmd_op 2)"
+
+
+def test_the_kernel_complains_of_nothing(reported: Machine, traced: Completed) -> None:
+    """Last of its kernel's, after all that was traced."""
+    assert traced.status == 0, f"{traced.stdout}\n{traced.stderr}"
+    log = reported.run("dmesg").stdout
+    assert "Linux version" in log
+    assert "[ cut here ]" not in log, log
