@@ -186,6 +186,13 @@ static inline void ft_tell_ready(ft_channel *channel, u32 connection) {
 	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
 }
 
+/* All but the few REGISTERs at a server's start are only told as steps inside the kernel. */
+static inline int ft_cmd_left_matters(struct io_uring_cmd *cmd) {
+	u32 op = 0;
+	READ(op, cmd->cmd_op);
+	return FT_KERNEL_STEPS || op == FT_REGISTER_CMD;
+}
+
 /* fuse_uring_cmd() is through with a command, or gave it back to be tried again. */
 static inline void ft_cmd_left(struct io_uring_cmd *cmd, u64 issue_flags, s32 result) {
 	u32 op = 0;

@@ -39,7 +39,8 @@ class Watch:
     program does, C with the arguments by name in braces, ``{result}`` among them at :attr:`Moment.LEAVE`. ``kernel``:
     only with ``--steps kernel``. ``order``: the parameters as they stand in the kernel's source, for the variants that
     a compiler makes (``.constprop.0``), of whose parameters BTF does not tell; such a variant may lack some that come
-    later, so only the leading ones are named. ``needs``: structures and members without which the event is not there.
+    later, so only the leading ones are named. ``guard``: what has to be true, in C as ``call``, for the program to do
+    anything; asked first, for it is cheap. ``needs``: structures and members without which the event is not there.
     """
 
     about: Kind | Step
@@ -49,6 +50,7 @@ class Watch:
     kernel: bool = False
     order: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    guard: str = ""
 
     @cached_property
     def parameters(self) -> tuple[str, ...]:
@@ -82,7 +84,8 @@ COMMANDS: Final = (Kind.ADD_QUEUE, Kind.ADD_BUFPOOL, Kind.REGISTER, Kind.COMMITT
 
 WATCHES: Final = (
     Watch(Kind.COMMITTED, ("fuse_uring_cmd",), _ENTER, "ft_cmd({cmd}, {issue_flags})"),
-    Watch(Kind.READY, ("fuse_uring_cmd",), _LEAVE, "ft_cmd_left({cmd}, {issue_flags}, {result})"),
+    Watch(Kind.READY, ("fuse_uring_cmd",), _LEAVE, "ft_cmd_left({cmd}, {issue_flags}, {result})",
+          guard="ft_cmd_left_matters({cmd})"),
     Watch(Kind.SELECTED, ("fuse_uring_select_buffer",), _LEAVE, "ft_select_buffer_left({ent}, {result})",
           order=("ent",), needs=_POOLS),
     Watch(Kind.RECYCLED, ("fuse_uring_recycle_buffer",), _ENTER, "ft_recycle_buffer({ent})",

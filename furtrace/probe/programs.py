@@ -99,11 +99,11 @@ class _Writer:
         check = "\tif (!ft_is_entry(ent))\n\t\treturn 0;\n" if not one.checked and "ent" in names else ""
         call = one.watch.call.format(**{name: name for name in names}, result="result")
         if one.way is Way.FENTRY:
-            body = f"{declared}{_from_context(one)}{check}\t{call};\n"
-            self._preemptible(one.program, "unsigned long long *ctx", body)
+            before = f"{declared}{_from_context(one)}{_guard(one)}"
+            self._preemptible(one.program, "unsigned long long *ctx", f"{check}\t{call};\n", before)
         else:
             taken = _from_flight(one, number) if one.keeps_arguments else _from_registers(one)
-            self._plain(one.program, "void *ctx", f"{declared}{taken}{check}\t{call};\n")
+            self._plain(one.program, "void *ctx", f"{declared}{taken}{_guard(one)}{check}\t{call};\n")
 
     def trial(self) -> None:
         self._preemptible(TRIAL, "unsigned long long *ctx", "")
@@ -111,9 +111,10 @@ class _Writer:
     def _plain(self, name: str, context: str, body: str) -> None:
         self.text += f"\nint {name}({context}) {{\n{body}\treturn 0;\n}}\n"
 
-    def _preemptible(self, name: str, context: str, body: str) -> None:
+    def _preemptible(self, name: str, context: str, body: str, before: str = "") -> None:
+        """Write a program that asks whether it is its turn, after what it does ``before``."""
         turn = "\tif (!ft_is_its_turn())\n\t\treturn 0;\n" if self._stand_ins else ""
-        self._plain(name, context, turn + body)
+        self._plain(name, context, before + turn + body)
 
 
 def stand_in(instructions: bytes) -> bytes:
@@ -132,6 +133,13 @@ def stand_in(instructions: bytes) -> bytes:
     at = found[0].start()
     code[at + 4 : at + 8] = code[at + 12 : at + 16] = bytes(4)
     return bytes(code)
+
+
+def _guard(one: Attachment) -> str:
+    if not one.watch.guard:
+        return ""
+    guard = one.watch.guard.format(**{name: name for name in one.watch.parameters})
+    return f"\tif (!{guard})\n\t\treturn 0;\n"
 
 
 def _type(name: str) -> str:

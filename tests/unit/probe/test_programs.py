@@ -3,6 +3,7 @@
 import platform
 import re
 import struct
+from dataclasses import replace
 from typing import Final
 
 import pytest
@@ -97,6 +98,15 @@ def test_the_role_has_to_be_there_once(code: bytes) -> None:
 
 def test_the_role_is_that_of_the_source() -> None:
     assert f"#define FT_FIRST {_ROLE:#x}ULL" in (sources() / "common.h").read_text()
+
+
+def test_the_guard_is_asked_before_the_turn() -> None:
+    watch = replace(_WATCH, guard="matters({req})")
+    body = _program(source([], [_attachment(watch, Way.FENTRY, (2, 1))], stand_ins=True), "leave_copy")
+    steps = ("req = (void *)ctx[1];", "if (!matters(req))", "if (!ft_is_its_turn())", "ft_done(")
+    assert [body.index(step) for step in steps] == sorted(body.index(step) for step in steps)
+    body = _program(source([], [_attachment(watch, Way.KPROBE, (2, 1))], stand_ins=True), "leave_copy")
+    assert "if (!matters(req))" in body
 
 
 def test_no_stand_ins_where_nothing_is_preempted() -> None:
