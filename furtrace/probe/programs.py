@@ -150,10 +150,21 @@ def _register(place: str, name: str) -> str:
     return f"\tbpf_probe_read_kernel(&{name}, sizeof({name}), (char *)ctx + {place});\n"
 
 
-def _keeper(one: Attachment, number: int) -> str:
+def _argument(at: int, name: str) -> str:
+    """Read an argument at a function's entry: from its register, or from the stack, above the return address."""
     places, _ = _REGISTERS[platform.machine()]
+    if at < len(places):
+        return _register(places[at], name)
+    above = 8 * (at - len(places) + 1)
+    return (
+        f"\t{{\n\t\tu64 sp = 0;\n\t{_register('OFFSET_pt_regs_sp', 'sp')}"
+        f"\t\tbpf_probe_read_kernel(&{name}, sizeof({name}), (void *)(sp + {above}));\n\t}}\n"
+    )
+
+
+def _keeper(one: Attachment, number: int) -> str:
     body = _KEY.format(number=number) + "\tstruct ft_flight flight = {};\n"
-    body += "".join(_register(places[at], f"flight.arguments[{i}]") for i, at in enumerate(one.positions))
+    body += "".join(_argument(at, f"flight.arguments[{i}]") for i, at in enumerate(one.positions))
     return body + "\tflights.update(&key, &flight);\n"
 
 
@@ -166,8 +177,7 @@ def _from_context(one: Attachment) -> str:
 
 
 def _from_registers(one: Attachment) -> str:
-    places, _ = _REGISTERS[platform.machine()]
-    return "".join(_register(places[at], name) for name, at in zip(one.watch.parameters, one.positions, strict=True))
+    return "".join(_argument(at, name) for name, at in zip(one.watch.parameters, one.positions, strict=True))
 
 
 def _from_flight(one: Attachment, number: int) -> str:

@@ -41,6 +41,7 @@ _SYSCALL_BPF: Final = {"x86_64": 321}.get(os.uname().machine, 280)  # 280: every
 _RETURN_ZERO: Final = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 _INSTRUCTION: Final = 8
 _LOG_SIZE: Final = 1 << 16
+_MORE_ATTEMPTS: Final = 4  # as libbpf does
 
 
 class _LoadAttributes(ctypes.Structure):
@@ -139,6 +140,10 @@ def load(instructions: bytes, target: Target, *, log: bool = False) -> int:
         attach_btf_obj_fd=target.module,
     )
     program = _bpf(_LOAD, attributes)
+    for _ in range(_MORE_ATTEMPTS):
+        if program >= 0 or ctypes.get_errno() != errno.EAGAIN:
+            break
+        program = _bpf(_LOAD, attributes)  # a signal came while the verifier was at work
     if program < 0:
         words = said.value.decode(errors="replace").strip().splitlines()
         raise OSError(ctypes.get_errno(), "; ".join([os.strerror(ctypes.get_errno()), *words[-3:]]))

@@ -63,6 +63,12 @@ def test_a_kretprobe_has_them_kept() -> None:
     assert "struct ft_flight { u64 arguments[2]; };" in text
 
 
+def test_a_seventh_argument_is_on_the_stack() -> None:
+    keeper = _program(source([], [_attachment(_WATCH, Way.KPROBE, (0, 6))], stand_ins=True), "leave_copy_args")
+    assert "bpf_probe_read_kernel(&sp, sizeof(sp), (char *)ctx + OFFSET_pt_regs_sp);" in keeper
+    assert "&flight.arguments[1], sizeof(flight.arguments[1]), (void *)(sp + 8));" in keeper
+
+
 def test_unchecked_arguments_are_checked_in_the_kernel() -> None:
     text = source([], [_attachment(_STEP, Way.KPROBE, (0, 1), checked=False)], stand_ins=False)
     assert "if (!ft_is_entry(ent))" in text
