@@ -40,7 +40,7 @@ class Target:
 _SYSCALL_BPF: Final = {"x86_64": 321}.get(os.uname().machine, 280)  # 280: every architecture that came later
 _RETURN_ZERO: Final = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
 _INSTRUCTION: Final = 8
-_LOG_SIZE: Final = 1 << 16
+_LOG_SIZE: Final = 1 << 24  # one that is too small is an error of its own
 _MORE_ATTEMPTS: Final = 4  # as libbpf does
 
 
