@@ -61,7 +61,7 @@ enum ft_step {
 	FT_STEP_COPY_HEADER_TO_RING,  /* copy_header_to_ring(), its result; `command_op` is which header: 0, 1, 2 */
 	FT_STEP_SET_UP_ZERO_COPY,     /* fuse_uring_set_up_zero_copy(), its result */
 	FT_STEP_SEND,                 /* fuse_uring_send() */
-	FT_STEP_CMD_DONE,             /* __io_uring_cmd_done(), before 6.17 io_uring_cmd_done(): `error` is what it is told */
+	FT_STEP_CMD_DONE,             /* __io_uring_cmd_done(), earlier io_uring_cmd_done(): `error` is what it is told */
 	FT_STEP_CMD,                  /* fuse_uring_cmd(), its result */
 	FT_STEP_COMMIT_FETCH,         /* fuse_uring_commit_fetch() */
 	FT_STEP_COMMIT,               /* fuse_uring_commit() */

@@ -60,7 +60,10 @@ class Watch:
 
 
 _ENTER, _LEAVE = Moment.ENTER, Moment.LEAVE
-_POOLS, _SLOTS = ("fuse_ring_queue.bufpool",), ("fuse_ring_ent.zero_copied", "io_mapped_ubuf.priv")
+POOLS: Final = ("fuse_ring_queue.bufpool",)
+"""What a kernel with buffer pools has, as :attr:`Watch.needs`."""
+SLOTS: Final = ("fuse_ring_ent.zero_copied", "io_mapped_ubuf.priv")
+"""What a kernel has that puts a request's pages into a slot."""
 
 
 def _step(step: Step, call: str, *functions: str, moment: Moment = _ENTER, order: tuple[str, ...] = ()) -> Watch:
@@ -87,15 +90,15 @@ WATCHES: Final = (
     Watch(Kind.READY, ("fuse_uring_cmd",), _LEAVE, "ft_cmd_left({cmd}, {issue_flags}, {result})",
           guard="ft_cmd_left_matters({cmd})"),
     Watch(Kind.SELECTED, ("fuse_uring_select_buffer",), _LEAVE, "ft_select_buffer_left({ent}, {result})",
-          order=("ent",), needs=_POOLS),
+          order=("ent",), needs=POOLS),
     Watch(Kind.RECYCLED, ("fuse_uring_recycle_buffer",), _ENTER, "ft_recycle_buffer({ent})",
-          order=("ent",), needs=_POOLS),
+          order=("ent",), needs=POOLS),
     Watch(Kind.PAGES_REGISTERED, ("io_buffer_register_bvec",), _LEAVE,
-          "ft_register_bvec_left({cmd}, {nr_bvecs}, {priv}, {dir}, {index}, {result})", needs=_SLOTS),
+          "ft_register_bvec_left({cmd}, {nr_bvecs}, {priv}, {dir}, {index}, {result})", needs=SLOTS),
     Watch(Kind.PAGES_UNREGISTERED, ("io_buffer_unregister",), _LEAVE,
-          "ft_unregister_left({cmd}, {index}, {result})", needs=_SLOTS),
+          "ft_unregister_left({cmd}, {index}, {result})", needs=SLOTS),
     Watch(Kind.PAGES_RELEASED, ("fuse_zero_copy_release",), _ENTER, "ft_zero_copy_release({priv})",
-          kernel=True, order=("priv",), needs=_SLOTS),
+          kernel=True, order=("priv",), needs=SLOTS),
     Watch(Kind.COPIED, ("fuse_uring_copy_to_ring", "fuse_uring_args_to_ring"), _LEAVE,
           f"ft_done({int(Kind.COPIED)}, {{ent}}, {{req}}, {{result}})", kernel=True),
     Watch(Kind.RETURNED, ("fuse_uring_copy_from_ring",), _LEAVE,

@@ -18,6 +18,8 @@ from furtrace.probe.btf import KernelTypes
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.functions import (
     COMMANDS,
+    POOLS,
+    SLOTS,
     WATCHES,
     Attachment,
     Watch,
@@ -88,14 +90,13 @@ PLACES: Final[dict[Kind, tuple[Place, ...]]] = {
 }
 """Where each event can be seen, best first."""
 
-_POOLS, _ZERO_COPY, _SLOTS = "fuse_ring_queue.bufpool", "fuse_ring_ent.zero_copied", "io_mapped_ubuf.priv"
-_CALLED: Final = {_POOLS: "buffer pools", _ZERO_COPY: "zero-copy", _SLOTS: "pages in slots"}
+_CALLED: Final = dict(zip((*POOLS, *SLOTS), ("buffer pools", "zero-copy", "pages in slots"), strict=True))
 
 _NEEDS: Final[dict[Kind, tuple[str, ...]]] = {
     **{watch.about: watch.needs for watch in WATCHES if isinstance(watch.about, Kind)},
-    Kind.ADD_QUEUE: (_POOLS,),
-    Kind.ADD_BUFPOOL: (_POOLS,),
-    Kind.FIXED_IO: (_ZERO_COPY, _SLOTS),
+    Kind.ADD_QUEUE: POOLS,
+    Kind.ADD_BUFPOOL: POOLS,
+    Kind.FIXED_IO: SLOTS,
 }
 
 
