@@ -6,6 +6,7 @@ from typing import Final
 import pytest
 
 from tests.external import Unavailable
+from tests.vm import poolserver
 from tests.vm.harness import Machine, booted
 from tests.vm.kernels import find_kernel, oldest_kernel
 from tests.vm.qemu import require_machines
@@ -22,6 +23,15 @@ def boot(wanted: str) -> Iterator[Machine]:
             yield machine
     except Unavailable as reason:
         pytest.skip(str(reason))
+
+
+def boot_with_pool_server(wanted: str) -> Iterator[Machine]:
+    """As :func:`boot`; the pool server's program is in the root directory that the machine shares."""
+    try:
+        poolserver.build()
+    except Unavailable as reason:
+        pytest.skip(str(reason))
+    yield from boot(wanted)
 
 
 @pytest.fixture

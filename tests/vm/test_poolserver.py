@@ -10,9 +10,7 @@ from typing import Final
 import pytest
 
 from furtrace.wire.opcodes import Opcode
-from tests.external import Unavailable
-from tests.vm import poolserver
-from tests.vm.conftest import boot
+from tests.vm.conftest import boot_with_pool_server
 from tests.vm.harness import RESULTS, Completed, Machine
 from tests.vm.poolserver import Log, Mode, Request, read_log
 from tests.vm.poolserver_traffic import BUFFERS, CASES, ENTRIES, STOPPED, Asked
@@ -26,11 +24,7 @@ BUFFER: Final = 128 << 10
 @pytest.fixture(scope="module", params=["7.3", "7.3-generic"])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A machine with each of the kernels in turn; the server's program is in the root directory that it shares."""
-    try:
-        poolserver.build()
-    except Unavailable as reason:
-        pytest.skip(str(reason))
-    yield from boot(request.param)
+    yield from boot_with_pool_server(request.param)
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,8 @@ from typing import Any, Final
 import pytest
 
 from furtrace.demo.modes import Mode
-from tests.external import Unavailable
-from tests.vm import poolserver, sequences, witnesses
-from tests.vm.conftest import OLDEST, boot
+from tests.vm import sequences, witnesses
+from tests.vm.conftest import OLDEST, boot_with_pool_server
 from tests.vm.harness import RESULTS, Completed, Machine
 from tests.vm.kernels import version_of
 from tests.vm.sequences import WAITS, Event, Shown, by_request, name_of
@@ -48,11 +47,7 @@ SAME: Final = (
 @pytest.fixture(scope="module", params=["7.3", "7.3-generic", "7.2", OLDEST])
 def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
     """A machine with each of the kernels in turn; the pool server's program is in the root directory that it shares."""
-    try:
-        poolserver.build()
-    except Unavailable as reason:
-        pytest.skip(str(reason))
-    yield from boot(request.param)
+    yield from boot_with_pool_server(request.param)
 
 
 def _has_pools(machine: Machine) -> bool:
