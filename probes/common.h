@@ -8,6 +8,7 @@
  *   FT_CLIENT        thread group of the client to show; 0: any
  *   FT_OPCODES       1: only requests for which FT_OPCODE_WANTED(opcode)
  *   FT_QUEUES        1: only queues for which FT_QUEUE_WANTED(queue)
+ *   FT_PAYLOAD_BYTES most bytes of payload to take of each request and reply
  *   FT_RING_PAGES    size of the ring buffer
  *   FT_DEV_READ      address of fuse_dev_read()
  *   FT_HAS_URING     1: this kernel has FUSE over io_uring

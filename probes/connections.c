@@ -16,7 +16,7 @@ struct ft_served {
 #define FT_RING 4        /* the INIT reply asked for io_uring: there is a ring */
 #define FT_RING_READY 8  /* every queue has an entry: requests go over the ring */
 
-int bpf_iter__task_file(struct bpf_iter__task_file *ctx) {
+int ft_connections(struct bpf_iter__task_file *ctx) {
 	struct seq_file *seq = ctx->meta->seq;
 	struct file *file = ctx->file;
 	char *task = (void *)ctx->task;

@@ -18,6 +18,7 @@
 #define FT_ARGUMENT_SIZE 16
 #define FT_NO_QUEUE 0xffffffffu
 #define FT_NO_BUFFER 0xffffffffu
+#define FT_NO_CPU 0xffffu
 
 enum ft_kind {
 	FT_INIT = 1,
@@ -48,6 +49,10 @@ enum ft_kind {
 	FT_ENTRIES,       /* a part of a reply to READDIRPLUS, as it lay in the server's payload buffer */
 
 	FT_STEP,          /* an event again: the kernel went into a function, or came out of it; `step` says which */
+	/* Hints again. */
+	FT_MOUNTED,       /* written by whoever records, never by a probe: where a connection is mounted */
+	FT_REQUEST_PAYLOAD,   /* a part of what the server got beside the headers, where that was asked for */
+	FT_REPLY_PAYLOAD,     /* a part of what it answered */
 };
 
 /* Functions of the kernel that a STEP tells of. */
@@ -107,7 +112,7 @@ struct ft_record {
 	u64 headers;        /* the entry's header slot in the server's memory */
 	u64 payload;        /* its payload buffer there; 0: none */
 	u64 command;        /* address of the io_kiocb: which command this is about */
-	u64 user_data;      /* of the SQE and its CQE */
+	u64 user_data;      /* of the SQE and its CQE; of LOST: until when the loss may have been, as `ns` */
 	u32 connection;     /* fuse_conn.dev, the name under /sys/fs/fuse/connections */
 	u32 opcode;
 	s32 error;          /* 0 or a negative errno: the reply's, or the result of a command or a function */
@@ -121,7 +126,7 @@ struct ft_record {
 	u32 payload_size;   /* of the buffer, bytes */
 	/*
 	 * fuse_in_header.len or fuse_out_header.len. Of PAGES_REGISTERED the bytes of the pages; of FIXED_IO the bytes that
-	 * were moved.
+	 * were moved; of LOST the number of events.
 	 */
 	u32 length;
 	u8 kind;            /* enum ft_kind */
@@ -129,7 +134,7 @@ struct ft_record {
 	u16 flags;          /* enum ft_flag */
 	u16 header_size;    /* valid bytes in header[] */
 	u16 extra_size;     /* valid bytes in extra[] */
-	u16 cpu;
+	u16 cpu;            /* of LOST: FT_NO_CPU where the kernel ran no probe for them */
 	u16 slot;           /* the entry's registered-buffer index for zero-copy; of an SQE its buf_index */
 	u16 step;           /* enum ft_step */
 	u8 second;          /* where the second name starts in extra[]; 0: there is none */
@@ -145,8 +150,9 @@ struct ft_record {
 	 * argument at 128, nothing at 256. At ENDED of an operation about names, the request's first argument at 64
 	 * (struct fuse_rename2_in, ...), FT_ARGUMENT_SIZE bytes of it.
 	 *
-	 * At ENTRIES header[] and extra[] are one array of FT_PART_SIZE bytes: the payload from `length` on, of which
-	 * payload_size is the whole; header_size bytes of it are valid.
+	 * At ENTRIES and of payload, header[] and extra[] are one array of FT_PART_SIZE bytes: the payload from `length`
+	 * on, of which payload_size is the whole; header_size bytes of it are valid. At MOUNTED they are one array with
+	 * the path of the mount point.
 	 */
 	u8 header[FT_HEADER_SIZE];
 	/*

@@ -19,6 +19,7 @@ BPF_TABLE("lru_hash", struct ft_command_key, struct ft_command, commands, 65536)
 #define FT_COMMIT_CMD 2
 #define FT_ADD_QUEUE_CMD 3
 #define FT_ADD_BUFPOOL_CMD 4
+#define FT_READ_OPCODE 15
 #define FT_READDIRPLUS_OPCODE 44
 #define FT_ENT_IN_OUT 256               /* offset of fuse_uring_req_header.ring_ent_in_out */
 #define FT_ENOTCONN 107
@@ -193,6 +194,51 @@ static inline void ft_send_entries(struct fuse_req *copy, struct fuse_ring_ent *
 	}
 }
 
+#if FT_PAYLOAD_BYTES
+
+/*
+ * The first FT_PAYLOAD_BYTES of what lies in a payload buffer, in parts, after the DELIVERED or COMMITTED that it
+ * belongs to. Payload that is in the client's pages (zero-copy) is in no buffer.
+ */
+struct ft_payload { u64 address; u32 size, connection, queue; };
+
+static inline void ft_take_payload(struct ft_payload *payload, struct ft_record *e) {
+	payload->connection = e->connection;
+	payload->queue = e->queue;
+	payload->address = e->header_size == FT_HEADER_SIZE ? e->payload : 0;
+	payload->size = *(u32 *)(e->header + FT_ENT_IN_OUT + 16);
+	/* Of a zero-copied WRITE the data, of such a READ the reply's. */
+	if (e->flags & FT_ZERO_COPIED && (e->kind == FT_DELIVERED || e->opcode == FT_READ_OPCODE))
+		payload->address = 0;
+}
+
+static inline void ft_send_payload(struct fuse_req *copy, struct ft_payload *payload, u8 kind) {
+	u32 most = payload->size < FT_PAYLOAD_BYTES ? payload->size : FT_PAYLOAD_BYTES;
+	#pragma clang loop unroll(disable)
+	for (u32 i = 0; i < (FT_PAYLOAD_BYTES + FT_PART_SIZE - 1) / FT_PART_SIZE; i++) {
+		u64 at = i * FT_PART_SIZE, size = most - at;
+		if (!payload->address || at >= most)
+			return;
+		struct ft_record *e = ft_begin(kind);
+		if (!e)
+			return;
+		ft_fill_request(e, copy);
+		e->connection = payload->connection;
+		e->transport = FT_URING;
+		e->queue = payload->queue;
+		e->length = at;
+		e->payload_size = payload->size;
+		if (size > FT_PART_SIZE)
+			size = FT_PART_SIZE;
+		FT_BOUND(size);
+		if (size > 0 && size <= FT_PART_SIZE && !bpf_probe_read_user(e->header, size, (void *)(payload->address + at)))
+			e->header_size = size;
+		events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+	}
+}
+
+#endif
+
 static inline u8 ft_command_kind(u32 op) {
 	switch (op) {
 	case FT_REGISTER_CMD: return FT_REGISTER;
@@ -291,7 +337,15 @@ static inline void ft_submitted(struct ft_submission *taken, ft_channel *channel
 		READ(e->slot, sqe->buf_index);
 	e->extra_size = whole ? FT_COMMAND_SIZE : 16;
 	bpf_probe_read_kernel(e->extra, whole ? FT_COMMAND_SIZE : 16, (char *)sqe + FT_SQE_COMMAND);
+#if FT_PAYLOAD_BYTES
+	struct ft_payload payload = {};
+	ft_take_payload(&payload, e);
+#endif
 	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+#if FT_PAYLOAD_BYTES
+	if (committed && copy.ring_entry)
+		ft_send_payload(&copy, &payload, FT_REPLY_PAYLOAD);
+#endif
 }
 
 #endif

@@ -277,7 +277,14 @@ static inline void ft_completed(u64 req, struct ft_kiocb *kiocb, s32 result, u16
 	if (e->header_size)
 		e->commit_id = *(u64 *)(e->header + 264);
 	ft_now_holds(e, ent, (struct io_ring_ctx *)key.ring);
+#if FT_PAYLOAD_BYTES
+	struct ft_payload payload = {};
+	ft_take_payload(&payload, e);
+#endif
 	events.ringbuf_submit(e, BPF_RB_NO_WAKEUP);
+#if FT_PAYLOAD_BYTES
+	ft_send_payload(&copy, &payload, FT_REQUEST_PAYLOAD);
+#endif
 }
 
 static inline void ft_at_io_uring_complete(u64 req, u64 at) {

@@ -7,7 +7,7 @@ import sys
 import click
 
 from furtrace import __version__
-from furtrace.cli.errors import InputError, OutputError
+from furtrace.cli.errors import InputError, OutputError, WriteError
 from furtrace.probe.errors import ProbeError
 
 _COMMANDS = {
@@ -15,6 +15,7 @@ _COMMANDS = {
     "demo": "Mount a FUSE-over-io_uring server of our own, give it traffic, and trace it.",
     "doctor": "Say what can be traced on this machine, and what is in the way.",
     "live": "Trace what FUSE servers and the kernel say to each other, as it happens.",
+    "record": "Write what happens to a file.",
 }
 
 
@@ -62,7 +63,7 @@ def run() -> None:
     except click.ClickException as misuse:
         misuse.show()
         sys.exit(misuse.exit_code)
-    except (ProbeError, InputError, OutputError) as problem:
+    except (ProbeError, InputError, OutputError, WriteError) as problem:
         click.echo(f"furtrace: {problem}", err=True)
         if isinstance(problem, OutputError):
             # What is still buffered can't be written either; the interpreter's own attempt at exit would complain.

@@ -14,12 +14,15 @@ _PATIENCE_SECONDS: Final = 5
 
 
 @contextlib.contextmanager
-def running(command: Sequence[str], *, quiet: bool) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a command meanwhile. Its output goes to standard error, so that standard output holds the trace alone.
+def running(
+    command: Sequence[str], *, quiet: bool = False, own_output: bool = False
+) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command meanwhile. Its output goes to standard error, so that standard output may hold the trace alone.
 
     Args:
         command: program and arguments.
         quiet: a full screen is up; what the command writes is shown after it.
+        own_output: its output is left where it is; standard output holds no trace.
 
     Raises:
         ProbeError: it can't be started.
@@ -27,7 +30,7 @@ def running(command: Sequence[str], *, quiet: bool) -> Iterator["subprocess.Pope
     with contextlib.ExitStack() as stack:
         sink: IO[bytes] | None = stack.enter_context(tempfile.TemporaryFile()) if quiet else None
         try:
-            process = subprocess.Popen(command, stdout=sink or sys.stderr, stderr=sink)
+            process = subprocess.Popen(command, stdout=None if own_output else sink or sys.stderr, stderr=sink)
         except OSError as error:
             raise ProbeError(f"The command {command[0]!r} can't be run: {os.strerror(error.errno or 0)}.") from None
         try:

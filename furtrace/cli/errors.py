@@ -8,6 +8,10 @@ class InputError(Exception):
     """What was given can't be read; the message is a sentence."""
 
 
+class WriteError(Exception):
+    """A file can't be written; the message is a sentence."""
+
+
 class OutputError(Exception):
     """Standard output can't be written; the message is a sentence."""
 

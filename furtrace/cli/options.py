@@ -1,13 +1,14 @@
 """Options that several commands share: what to trace."""
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import click
 
-from furtrace.wire.opcodes import Opcode
+from furtrace.wire.opcodes import Opcode, opcode_name
 
 _NUMBER: Final = re.compile(r"[0-9]{1,10}")  # isdigit() takes digits that int() does not
 
@@ -84,6 +85,16 @@ _FILTERS = (
     click.option("--forgets", is_flag=True,
                  help="Also FORGET and INTERRUPT, by watching read(2); this slows every system call of the machine."),
 )  # fmt: skip
+
+
+def filters_text(wanted: What) -> str:
+    """The filters as options say them; empty: none."""
+    words = [f"--{name} {value}" for name, value in (("connection", wanted.connection), ("pid", wanted.pid)) if value]
+    words += [f"--mount {shlex.quote(wanted.mount)}"] if wanted.mount is not None else []
+    words += [f"--client {wanted.client}"] if wanted.client else []
+    words += ["--op " + ",".join(map(opcode_name, sorted(wanted.opcodes)))] if wanted.opcodes else []
+    words += ["--queue " + ",".join(map(str, sorted(wanted.queues)))] if wanted.queues else []
+    return " ".join([*words, *(["--forgets"] if wanted.forgets else [])])
 
 
 def probe_options(command: Callable[..., Any]) -> Callable[..., Any]:

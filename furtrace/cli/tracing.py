@@ -66,11 +66,8 @@ class TraceLoop:
 
     def step(self, output: Output) -> bool:
         """Take what has come, and show it; return what the output says."""
-        batch, lost = self.trace.read()
-        if lost:
-            self.conversation.lost_by_cpu = self.trace.lost_by_cpu()
-            self.conversation.passed_over = self.trace.passed_over()
-        finished = self.conversation.feed(batch, lost)
+        batch = self.trace.read()
+        finished = self.conversation.feed(batch)
         more = output.batch(batch, finished)
         self.trace.release()
         return more

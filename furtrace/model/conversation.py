@@ -1,6 +1,7 @@
 """The whole of what was seen: requests, operations, queues, pools, connections, trouble, and what was lost."""
 
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,8 +11,8 @@ from furtrace.model.operations import Operations
 from furtrace.model.paths import Paths
 from furtrace.model.pools import Pools
 from furtrace.model.queues import Queues
-from furtrace.model.requests import Requests, Requests_, cut_at_inits
-from furtrace.trace.record import HINTS, Kind, Records
+from furtrace.model.requests import Requests, Requests_, cut_at_inits, no_requests
+from furtrace.trace.record import NO_CPU, Kind, Records, is_event, is_lost
 
 _REMEMBERED: Final = 200
 
@@ -21,8 +22,8 @@ class Conversation:
     """State of a trace; :meth:`feed` moves it on, everything else reads it.
 
     ``trouble`` holds the newest REFUSED and STOPPED events and CQE overflows, as records. ``lost_by_cpu``: where the
-    ``lost`` events found no room, as far as the source tells; ``passed_over``: how many of them the kernel ran no probe
-    for.
+    ``lost`` events found no room; ``passed_over``: how many of them the kernel ran no probe for. ``payloads``: records
+    with parts of payload.
     """
 
     requests: Requests = field(default_factory=Requests)
@@ -41,19 +42,19 @@ class Conversation:
     stopped: int = 0
     overflows: int = 0
     by_transport: dict[int, int] = field(default_factory=dict)
+    _doubt_until: int = 0
 
-    def feed(self, batch: Records, lost: int = 0) -> Requests_:
+    def feed(self, batch: Records) -> Requests_:
         """Take in a batch and return the requests that ended in it, oldest end first.
 
         Args:
-            batch: events in the order of the ring buffer.
-            lost: how many the kernel could not write since the last batch.
+            batch: events in the order of the ring buffer; a LOST among them comes before all that it may concern.
         """
-        parts = [self._feed(part, lost) for part in cut_at_inits(batch)]
-        finished = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        self.paths.feed(batch, lost)
-        self.events += len(batch) - int(np.isin(batch["kind"], HINTS).sum())
-        self.lost += lost
+        parts = list(self._parts(batch))
+        fed = [self._feed(piece, doubtful) for part, doubtful in parts for piece in cut_at_inits(part)]
+        finished = fed[0] if len(fed) == 1 else np.concatenate([no_requests(), *fed])
+        self.paths.feed(batch, any(doubtful for _, doubtful in parts))
+        self.events += int(is_event(batch).sum())
         self.ended += len(finished)
         self.errors += int((finished["error"] != 0).sum())
         self.operations.add(finished)
@@ -62,7 +63,34 @@ class Conversation:
             self.by_transport[int(transport)] = self.by_transport.get(int(transport), 0) + int(count)
         return finished
 
-    def _feed(self, batch: Records, lost: int) -> Requests_:
+    def _parts(self, batch: Records) -> Iterator[tuple[Records, bool]]:
+        """Cut a batch where losses begin and end; True: of this part some may be missing."""
+        times = batch["ns"]
+        start = 0
+        for at in [*np.flatnonzero(is_lost(batch)).tolist(), len(batch)]:
+            within = np.flatnonzero(times[start:at] <= self._doubt_until)
+            end = start + (int(within[-1]) + 1 if len(within) else 0)
+            if end > start:
+                yield batch[start:end], True
+            if at > end:
+                yield batch[end:at], False
+            if at < len(batch):
+                self._note_loss(batch[at])
+            start = at
+        if not len(batch):
+            yield batch, False
+
+    def _note_loss(self, event: np.void) -> None:
+        count, cpu = int(event["length"]), int(event["cpu"])
+        self._doubt_until = max(self._doubt_until, int(event["user_data"]))
+        self.lost += count
+        if cpu == NO_CPU:
+            self.passed_over += count
+            return
+        self.lost_by_cpu += [0] * (cpu + 1 - len(self.lost_by_cpu))
+        self.lost_by_cpu[cpu] += count
+
+    def _feed(self, batch: Records, lost: bool) -> Requests_:
         finished = self.requests.feed(batch, lost)
         self.queues.update(batch, finished, self.requests.under_way, self.requests.entries())
         self.pools.update(batch, finished, self.requests.under_way, lost)

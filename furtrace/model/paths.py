@@ -69,12 +69,12 @@ class Paths:
         self._parts: dict[tuple[int, int], bytearray] = {}
         self._listed: set[tuple[int, int]] = set()
 
-    def feed(self, batch: Records, lost: int = 0) -> None:
+    def feed(self, batch: Records, lost: bool = False) -> None:
         """Take in a batch in the order of the ring buffer; what it changes counts from its time on, not at once.
 
         Args:
             batch: dtype RECORD.
-            lost: events that the kernel could not write, before the batch, after it or in between.
+            lost: some events are missing, before the batch, after it or in between.
         """
         self._settle()
         if lost:

@@ -128,7 +128,7 @@ class Pools:
         """All pools, by connection and queue."""
         return [pool for _, pool in sorted(self._pools.items())]
 
-    def update(self, batch: Records, finished: Requests_, under_way: Requests_, lost: int = 0) -> None:
+    def update(self, batch: Records, finished: Requests_, under_way: Requests_, lost: bool = False) -> None:
         """Take in a batch.
 
         Args:

@@ -184,17 +184,17 @@ class Requests:
         """The number of an entry within its queue, by its address; None if it was not seen with a request yet."""
         return self._entries.get((connection, queue), {}).get(entry)
 
-    def feed(self, batch: Records, lost: int = 0) -> Requests_:
+    def feed(self, batch: Records, lost: bool = False) -> Requests_:
         """Take in a batch and return the requests that ended in it, in the order in which they ended.
 
         Args:
             batch: dtype RECORD, in the order of the ring buffer.
-            lost: events that the kernel could not write since the last batch.
+            lost: some events are missing before, after or between these.
         """
         finished = [self._feed(part, lost) for part in cut_at_inits(batch)]
         return finished[0] if len(finished) == 1 else np.concatenate(finished)
 
-    def _feed(self, batch: Records, lost: int) -> Requests_:
+    def _feed(self, batch: Records, lost: bool) -> Requests_:
         if lost:
             self._open["uncertain"] = True
             self._entry_free.clear()

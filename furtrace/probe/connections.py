@@ -58,7 +58,7 @@ def connections(bpf: Any = None) -> list[Connection]:
     """
     compiled = bpf if bpf is not None else compile_program(("connections.c",), Filters())
     try:
-        served = np.frombuffer(run_iterator(compiled, "bpf_iter__task_file"), _SERVED)
+        served = np.frombuffer(run_iterator(compiled, "ft_connections"), _SERVED)
     finally:
         if bpf is None:
             compiled.cleanup()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import shlex
 import sys
 import time
 from dataclasses import dataclass, field
@@ -11,19 +12,23 @@ from typing import Final, Self
 
 import numpy as np
 
+from furtrace import __version__
 from furtrace.probe.btf import running_kernel
 from furtrace.probe.connections import connections
+from furtrace.probe.counters import possible_cpus
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.filters import Filters
 from furtrace.probe.mounts import MountWatch, absolute, fuse_mounts, mount_names, mounted_at
+from furtrace.probe.names import known_names
 from furtrace.probe.privilege import check_privilege
-from furtrace.probe.program import Program
+from furtrace.probe.program import RING_PAGES, Program
 from furtrace.probe.vantage import Plan, Vantage, Vantages
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import Records, no_records
+from furtrace.trace.record import Records, is_lost, lost_record, no_records
 from furtrace.wire.dialect import dialect_of
 
 _MOST_HELD: Final = 200_000
+_LONGEST_COMMAND: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ class Target:
 class LiveTrace:
     """A trace of the running kernel; a context manager.
 
-    ``kernel_steps``: also what the kernel's functions do with a request, one by one.
+    ``kernel_steps``: also what the kernel's functions do with a request, one by one. ``ring_pages``: size of the ring
+    buffer, a power of two.
 
     Raises:
         ProbeError: on entering, if it can't be had.
@@ -53,9 +59,11 @@ class LiveTrace:
     filters: Filters
     vantage: Vantage = Vantage.AUTO
     kernel_steps: bool = False
+    ring_pages: int = RING_PAGES
     info: TraceInfo = field(init=False)
     _held: list[Records] = field(default_factory=list)
-    _held_lost: int = 0
+    _dropped: list[Records] = field(default_factory=list)
+    _read_until: int = field(default_factory=time.monotonic_ns)
     _waiting: str | None = None
     _wanted: set[int] = field(default_factory=set)
     _watch: MountWatch = field(init=False)
@@ -70,10 +78,10 @@ class LiveTrace:
         plan = Vantages(running_kernel()).plan(
             self.vantage, kernel_steps=self.kernel_steps, forgets=self.filters.forgets
         )
-        self.info = _trace_info(plan)
+        self.info = _trace_info(plan, self.filters, kernel_steps=self.kernel_steps)
         with contextlib.ExitStack() as stack:
             self._watch = stack.enter_context(MountWatch())
-            self._program = Program(self.filters, plan)
+            self._program = Program(self.filters, plan, self.ring_pages)
             stack.callback(self._program.close)
             self._choose()
             self._note_mounts()
@@ -140,43 +148,59 @@ class LiveTrace:
         self._program.show_connections({m.connection for m in mounts}, all_but=True)
         self._waiting = absolute(path)
 
-    def read(self) -> tuple[Records, int]:
-        """Take what has come since the last call: a batch in the order of the ring, and how many events were lost.
+    def read(self) -> Records:
+        """Take what has come since the last call: a batch in the order of the ring.
 
-        The batch is a view of the ring buffer, good until :meth:`release` or the next call.
+        If events were lost it begins with LOST. It may be a view of the ring buffer, good until :meth:`release` or the
+        next call.
         """
         self._program.ring.release()
         # The loss is asked first: what is lost while the ring is read belongs to the next batch.
-        lost = self._program.lost()
+        losses = self._program.losses()
         batch = self._program.ring.read()
+        end = int(batch["ns"].max()) if len(batch) else time.monotonic_ns()
+        if losses:
+            lost = [lost_record(self._read_until, end, count, cpu) for cpu, count in losses.items()]
+            batch = np.concatenate([*lost, batch])
+        self._read_until = end
         if self._watch.changed():
             self._note_mounts()
-        if self._waiting is not None:
-            return self._hold(batch, lost)
-        return batch, lost
+        return batch if self._waiting is None else self._hold(batch)
+
+    def names(self) -> Records:
+        """Names that the kernel knows already, of the connections that are traced: hints to come before all events.
+
+        Raises:
+            ProbeError: the kernel does not tell.
+        """
+        hints = known_names(self._program.bpf)
+        if self.target == Target():
+            return hints
+        wanted: Records = hints[np.isin(hints["connection"], list(self._wanted))]
+        return wanted
 
     def release(self) -> None:
         """Give the room of the last batch back to the kernel."""
         self._program.ring.release()
 
-    def _hold(self, batch: Records, lost: int) -> tuple[Records, int]:
-        """While a mount is waited for: keep the batch; once it is there, give out what was kept, and all that was lost.
+    def _hold(self, batch: Records) -> Records:
+        """While a mount is waited for: keep the batch; once it is there, give out what was kept.
 
         Past a bound the oldest are dropped, which is a loss like any other.
         """
-        self._held_lost += lost
         if len(batch):
             self._held.append(batch.copy())
             while sum(map(len, self._held)) > _MOST_HELD and len(self._held) > 1:
-                self._held_lost += len(self._held.pop(0))
+                self._dropped += _losses_of(self._held.pop(0))
         mount = mounted_at(self._waiting or "", fuse_mounts())
         if mount is None:
-            return no_records(), 0
+            return no_records()
         self._show({mount.connection})
         self._note_mounts()
-        held = np.concatenate([*self._held, no_records()])
-        self._held, self._waiting = [], None
-        return held[held["connection"] == mount.connection], self._held_lost
+        held = np.concatenate([*self._dropped, *self._held, no_records()])
+        self._dropped, self._held, self._waiting = [], [], None
+        ours: Records = held[(held["connection"] == mount.connection) | is_lost(held)]
+        return ours
 
     def ended(self) -> str | None:
         """Why there is nothing more to trace, as a sentence; None as long as there may be.
@@ -196,27 +220,34 @@ class LiveTrace:
         names = ", ".join(f"{number} ({self.info.mounts.get(number, 'not mounted')})" for number in sorted(wanted))
         return f"Connection {names} has ended: it is unmounted, or its server is gone."
 
-    def lost_by_cpu(self) -> list[int]:
-        """Events that found no room in the ring buffer since the start, by CPU."""
-        return self._program.lost_by_cpu()
-
-    def passed_over(self) -> int:
-        """Events since the start for which the kernel ran no probe, for one was preempted on the same CPU."""
-        return self._program.passed_over()
-
     def fill(self) -> float:
         """How full the ring buffer is, 0 to 1."""
         return self._program.ring.fill()
 
 
-def _trace_info(plan: Plan) -> TraceInfo:
+def _losses_of(batch: Records) -> list[Records]:
+    """What is said instead of a batch that is dropped: how many events of each CPU there were, and what it lost."""
+    told = is_lost(batch)
+    begin, end = int(batch["ns"].min()), int(batch["ns"].max())
+    counts = np.bincount(batch["cpu"][~told], minlength=1).tolist()
+    return [batch[told], *(lost_record(begin, end, count, cpu) for cpu, count in enumerate(counts) if count)]
+
+
+def _trace_info(plan: Plan, filters: Filters, *, kernel_steps: bool) -> TraceInfo:
     types = running_kernel()
     return TraceInfo(
         kernel=platform.release(),
         dialect=str(dialect_of(types.members("fuse_uring_ent_in_out"))),
         vantage=plan.vantage,
         realtime_offset_ns=time.time_ns() - time.monotonic_ns(),
-        command_line=" ".join(sys.argv),
+        command_line=shlex.join(sys.argv)[:_LONGEST_COMMAND],
+        boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
+        host=platform.node(),
+        machine=platform.machine(),
+        cpus=possible_cpus(),
+        steps="kernel" if kernel_steps else "protocol",
+        version=__version__,
+        whole=not (filters.client or filters.opcodes),
     )
 
 

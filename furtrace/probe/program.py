@@ -19,10 +19,12 @@ from furtrace.probe.kallsyms import fuse_functions
 from furtrace.probe.probes import Probes
 from furtrace.probe.programs import source
 from furtrace.probe.ring import Ring
+from furtrace.probe.tracing import Target, load
 from furtrace.probe.vantage import Plan
+from furtrace.trace.record import NO_CPU
 
 RING_PAGES: Final = 16384
-"""Size of the ring buffer: 64 MiB, 104 000 records, a second of the busiest traffic that was measured."""
+"""Size of the ring buffer unless told otherwise: 64 MiB, 102 000 records, a second of the busiest traffic measured."""
 
 STRUCTS: Final = (
     *("fuse_req", "fuse_args", "fuse_iqueue_ops", "fuse_mount", "fuse_chan", "fuse_conn", "fuse_dev"),
@@ -32,11 +34,12 @@ STRUCTS: Final = (
     *("file", "file_operations", "files_struct", "fdtable"),
     *("seq_file", "bpf_iter_meta", "bpf_iter__task_file"),
 )
-OFFSETS: Final = ("task_struct", "pt_regs")
+OFFSETS: Final = ("task_struct", "pt_regs", "dentry", "inode", "super_block", "fuse_inode", "file")
 BIT_FIELDS: Final = ("fuse_args",)
 ENUMS: Final = ("fuse_req_flag", "io_uring_op")
 
-_TRACING, _ITERATOR = 26, 28  # BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER (include/uapi/linux/bpf.h)
+_ITERATOR: Final = 28  # BPF_TRACE_ITER (include/uapi/linux/bpf.h)
+_TASK_FILE: Final = "bpf_iter_task_file"  # what an iterator over open files is attached to (kernel/bpf/task_iter.c)
 _HIDE, _SHOW = 0, 1  # FT_HIDE, FT_SHOW of probes/common.h
 
 
@@ -51,7 +54,7 @@ def _has_slots(types: KernelTypes) -> bool:
     return "zero_copied" in types.members("fuse_ring_ent") and "priv" in types.members("io_mapped_ubuf")
 
 
-def _settings(types: KernelTypes, filters: Filters) -> str:
+def _settings(types: KernelTypes, filters: Filters, ring_pages: int) -> str:
     functions = fuse_functions()
 
     def address(name: str) -> str:
@@ -59,7 +62,7 @@ def _settings(types: KernelTypes, filters: Filters) -> str:
 
     return (
         f"#define FT_SELF {os.getpid()}\n"
-        f"#define FT_RING_PAGES {RING_PAGES}\n"
+        f"#define FT_RING_PAGES {ring_pages}\n"
         f"#define FT_DEV_READ {address('fuse_dev_read')}\n"
         f"#define FT_SEND_DEV {address('fuse_dev_queue_req')}\n"
         f"#define FT_SEND_URING {address('fuse_uring_queue_fuse_req')}\n"
@@ -99,19 +102,22 @@ def _stderr_kept() -> Iterator[list[str]]:
             said.extend(sink.read().splitlines())
 
 
-def compile_program(names: Iterable[str], filters: Filters, plan: Plan | None = None) -> Any:
+def compile_program(
+    names: Iterable[str], filters: Filters, plan: Plan | None = None, ring_pages: int = RING_PAGES
+) -> Any:
     """Compile the named sources of :func:`sources` as one, with the programs of a plan; return bcc's ``BPF``.
 
     Args:
         names: what follows ``common.h``, in this order.
         filters: what is traced.
         plan: what is watched; the programs for it follow the sources. None: nothing.
+        ring_pages: size of the ring buffer, a power of two.
 
     Raises:
         ProbeError: no privilege, no BTF, no bcc, or the kernel does not take the program.
     """
     module, types, plan = bcc.load(), running_kernel(), plan or Plan()
-    text = '#include "kernel_types.h"\n' + _settings(types, filters)
+    text = '#include "kernel_types.h"\n' + _settings(types, filters, ring_pages)
     text += "".join(f"#define {name} {value}\n" for name, value in plan.macros.items())
     for name in ("record.h", "common.h", *names):
         text += f'#line 1 "{name}"\n' + (sources() / name).read_text()
@@ -133,28 +139,29 @@ def preemptible() -> bool:
 
 
 def run_iterator(bpf: Any, function: str) -> bytes:
-    """Run a BPF iterator of a compiled program once and return all that it wrote.
+    """Run a BPF iterator over open files, of a compiled program once and return all that it wrote.
 
-    bcc's Python has no call to attach an iterator; libbpf's are used.
+    bcc's Python has no call to attach an iterator, and loads one of each kind alone; libbpf's calls are used.
 
     Raises:
         ProbeError: the kernel refuses it.
     """
     lib = libbpf()
-    try:
-        with _stderr_kept():
-            program = bpf.load_func(function, _TRACING)
-    except Exception as error:
-        raise ProbeError(f"The kernel refuses the BPF iterator {function}: {error}") from error
-    link = lib.bpf_link_create(program.fd, 0, _ITERATOR, None)
-    iterator = lib.bpf_iter_create(link) if link >= 0 else -1
-    if iterator < 0:
-        raise ProbeError(f"The kernel refuses the BPF iterator {function}: {os.strerror(ctypes.get_errno())}.")
-    try:
+    target = Target(_ITERATOR, running_kernel().function_id(_TASK_FILE))
+    with contextlib.ExitStack() as stack:
+        try:
+            program = load(bytes(bpf.dump_func(function.encode())), target)
+        except OSError as error:
+            raise ProbeError(f"The kernel refuses the BPF iterator {function}: {error.strerror}.") from error
+        stack.callback(os.close, program)
+        link = lib.bpf_link_create(program, 0, _ITERATOR, None)
+        if link >= 0:
+            stack.callback(os.close, link)
+        iterator = lib.bpf_iter_create(link) if link >= 0 else -1
+        if iterator < 0:
+            raise ProbeError(f"The kernel refuses the BPF iterator {function}: {os.strerror(ctypes.get_errno())}.")
+        stack.callback(os.close, iterator)
         return b"".join(iter(lambda: os.read(iterator, 1 << 16), b""))
-    finally:
-        os.close(iterator)
-        os.close(link)
 
 
 _SHARED: Final = ("request.h", "ring.h", "buffers.h")
@@ -166,15 +173,16 @@ class Program:
     Args:
         filters: what is traced.
         plan: what is watched.
+        ring_pages: size of the ring buffer, a power of two.
 
     Raises:
         ProbeError: as :func:`compile_program`.
     """
 
-    def __init__(self, filters: Filters, plan: Plan) -> None:
+    def __init__(self, filters: Filters, plan: Plan, ring_pages: int = RING_PAGES) -> None:
         forgets = ("forgets.c",) if filters.forgets else ()
-        names = (*_SHARED, "tracepoint.c", *forgets, "function.c", "connections.c")
-        self._bpf = compile_program(names, filters, plan)
+        names = (*_SHARED, "tracepoint.c", *forgets, "function.c", "connections.c", "names.c")
+        self._bpf = compile_program(names, filters, plan, ring_pages)
         self._lost = Counters(self._bpf["lost"].map_fd)
         self._stood_in = Counters(self._bpf["stood_in"].map_fd)
         self._probes = Probes(self._bpf, running_kernel(), self._stood_in if preemptible() else None)
@@ -184,9 +192,9 @@ class Program:
         except ProbeError:
             self._detach()
             raise
-        self.ring = Ring(self._bpf["events"].map_fd, RING_PAGES)
+        self.ring = Ring(self._bpf["events"].map_fd, ring_pages)
         self._armed, self._others, self._listed = 0, _SHOW, 0
-        self._lost_before = 0
+        self._lost_before: dict[int, int] = {}
         self._missed_before = 0
 
     def _detach(self) -> None:
@@ -226,22 +234,16 @@ class Program:
         """The numbers given to :meth:`show_connections`, less those that a new connection has taken since."""
         return {int(key.value) for key in self._bpf["connections"].keys()}  # noqa: SIM118 - bcc's table is no dict
 
-    def lost(self) -> int:
-        """Events that were not written since the last call: no room in the ring, or no probe was run for them."""
-        total = sum(self.lost_by_cpu()) + self.passed_over()
-        lost, self._lost_before = max(0, total - self._lost_before), max(total, self._lost_before)
-        return lost
+    def losses(self) -> dict[int, int]:
+        """How many events were not written since the last call, by the CPU on which they found no room in the ring.
 
-    def lost_by_cpu(self) -> list[int]:
-        """Events that found no room in the ring, since the start, by CPU."""
-        return [int(count) for count in self._lost.by_cpu]
-
-    def passed_over(self) -> int:
-        """Events, since the start, for which the kernel ran neither a probe nor its stand-in: both were under way.
-
-        Some of them may be of no interest: a probe finds that out by itself.
+        By :data:`~furtrace.trace.record.NO_CPU`: those for which the kernel ran neither a probe nor its stand-in, as
+        both were under way. Some of these may be of no interest: a probe finds that out by itself.
         """
-        return max(0, self._missed() - self._missed_before)
+        now = dict(enumerate(self._lost.by_cpu.tolist())) | {NO_CPU: self._missed() - self._missed_before}
+        fresh = {cpu: count - self._lost_before.get(cpu, 0) for cpu, count in now.items()}
+        self._lost_before |= {cpu: now[cpu] for cpu, count in fresh.items() if count > 0}
+        return {cpu: count for cpu, count in fresh.items() if count > 0}
 
     def _missed(self) -> int:
         return self._probes.misses() - int(self._stood_in.by_cpu.sum())

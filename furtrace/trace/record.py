@@ -14,13 +14,14 @@ COMMAND_SIZE = 80
 EXTRA_SIZE = 192
 NO_QUEUE = 0xFFFFFFFF
 NO_BUFFER = 0xFFFFFFFF
+NO_CPU = 0xFFFF
 NOT_COUNTED = 0xFFFFFFFF
 INIT_SIZE = 64
 """Bytes of fuse_init_in, and of fuse_init_out after it, in the ``extra`` of INIT."""
 ARGUMENT_OFFSET = 64
 """Where ENDED of RENAME, RENAME2 and LINK has the request's first argument in ``header``."""
 PART_SIZE = HEADER_SIZE + EXTRA_SIZE
-"""Most bytes of payload in one ENTRIES."""
+"""Most bytes of payload in one ENTRIES, and in a record of :data:`PAYLOADS`; most bytes of a MOUNTED's path."""
 OPERATION_OFFSET = 128
 """Where the operation's own header starts in ``header`` (``fuse_uring_req_header.op_in``)."""
 
@@ -51,10 +52,16 @@ class Kind(IntEnum):
     NAMED = 21
     ENTRIES = 22
     STEP = 23
+    MOUNTED = 24
+    REQUEST_PAYLOAD = 25
+    REPLY_PAYLOAD = 26
 
 
-HINTS: Final = (Kind.NAMED, Kind.ENTRIES)
-"""Kinds that are no events of the protocol: they keep paths true where a filter hides what names inodes."""
+PAYLOADS: Final = (Kind.REQUEST_PAYLOAD, Kind.REPLY_PAYLOAD)
+"""Kinds that bring a part of a request's payload."""
+HINTS: Final = (Kind.NAMED, Kind.ENTRIES, Kind.MOUNTED, *PAYLOADS)
+"""Kinds that are no events of the protocol: they keep paths true where a filter hides what names inodes, say where a
+connection is mounted, and bring payload."""
 EVENTS: Final = tuple(kind for kind in Kind if kind not in HINTS)
 """Kinds that are."""
 
@@ -199,3 +206,50 @@ def names_cut(field: bytes, size: int, second: int, *, cut: bool) -> list[tuple[
 def comm(field: bytes) -> bytes:
     """A task's name without the NULs that fill its field."""
     return field.split(b"\0", 1)[0]
+
+
+def is_event(batch: Records) -> npt.NDArray[np.bool_]:
+    """Where a batch has events that the kernel made: neither hints nor losses."""
+    others: npt.NDArray[np.bool_] = np.isin(batch["kind"], (*HINTS, Kind.LOST))
+    return ~others
+
+
+def until_event(batch: Records, number: int) -> Records:
+    """A batch up to and with the event of this number, counted from 1; all of it, if it has no more."""
+    at = np.flatnonzero(is_event(batch))
+    return batch[: at[number - 1] + 1] if len(at) >= number else batch
+
+
+def is_lost(batch: Records) -> npt.NDArray[np.bool_]:
+    """Where a batch tells of a loss."""
+    lost: npt.NDArray[np.bool_] = batch["kind"] == Kind.LOST
+    return lost
+
+
+def lost_record(begin_ns: int, end_ns: int, count: int, cpu: int = NO_CPU) -> Records:
+    """A LOST: so many events were lost between two times on a CPU; on :data:`NO_CPU`: no probe was run for them."""
+    record = np.zeros(1, RECORD)
+    record["kind"], record["ns"], record["user_data"] = Kind.LOST, begin_ns, end_ns
+    record["length"], record["cpu"], record["queue"] = count, cpu, NO_QUEUE
+    return record
+
+
+def mounted_record(ns: int, connection: int, path: bytes) -> Records:
+    """A MOUNTED: where a connection is mounted; of a longer path the first :data:`PART_SIZE` bytes."""
+    record = np.zeros(1, RECORD)
+    record["kind"], record["ns"], record["connection"] = Kind.MOUNTED, ns, connection
+    record["header_size"], record["queue"] = min(len(path), PART_SIZE), NO_QUEUE
+    set_part(record, path[:PART_SIZE])
+    return record
+
+
+def set_part(record: Records, data: bytes) -> None:
+    """Put up to :data:`PART_SIZE` bytes into ``header`` and ``extra`` of one record."""
+    record["header"] = np.void(data[:HEADER_SIZE].ljust(HEADER_SIZE, b"\0"))
+    record["extra"] = np.void(data[HEADER_SIZE:].ljust(EXTRA_SIZE, b"\0"))
+
+
+def part(record: np.void) -> bytes:
+    """The bytes that ``header`` and ``extra`` hold as one array: of ENTRIES, MOUNTED and :data:`PAYLOADS`."""
+    whole: bytes = record["header"].tobytes() + record["extra"].tobytes()
+    return whole[: int(record["header_size"])]

@@ -5,7 +5,17 @@ from typing import Any
 
 import numpy as np
 
-from furtrace.trace.record import ARGUMENT_OFFSET, NO_QUEUE, OPERATION_OFFSET, RECORD, Flag, Kind, Records, Transport
+from furtrace.trace.record import (
+    ARGUMENT_OFFSET,
+    NO_QUEUE,
+    OPERATION_OFFSET,
+    RECORD,
+    Flag,
+    Kind,
+    Records,
+    Transport,
+    lost_record,
+)
 from furtrace.wire.opcodes import Opcode
 
 CONNECTION = 7
@@ -80,6 +90,14 @@ def whole(unique: int, ns: int, opcode: int = Opcode.GETATTR, *, error: int = 0,
 def batch(*parts: Records) -> Records:
     """One batch of them all."""
     return np.concatenate([np.empty(0, RECORD), *parts])
+
+
+def after_loss(events: Records, count: int) -> Records:
+    """The batch of a time in which so many others were lost."""
+    if not count:
+        return events
+    begin, end = (int(events["ns"].min()), int(events["ns"].max())) if len(events) else (0, 0)
+    return batch(lost_record(begin, end, count, cpu=0), events)
 
 
 def reply_header(payload_size: int, unique: int = 0) -> bytes:

@@ -6,14 +6,14 @@ from furtrace.cli.outputs import summary
 from furtrace.model.conversation import Conversation
 from furtrace.trace.record import Flag, Kind, Records
 from furtrace.wire.opcodes import Opcode
-from tests.unit.events import batch, ended, event, whole
+from tests.unit.events import after_loss, batch, ended, event, whole
 
 _ZERO_COPY = Flag.POOL | Flag.QUEUE_ZERO_COPY | Flag.HAS_PAGES
 
 
 def _summary(*parts: Records, lost: int = 0) -> list[str]:
     conversation = Conversation()
-    conversation.feed(batch(*parts), lost)
+    conversation.feed(after_loss(batch(*parts), lost))
     return summary(conversation, 1_500_000_000)
 
 

@@ -14,9 +14,10 @@ from furtrace.model.conversation import Conversation
 from furtrace.model.inodes import NO_INODE
 from furtrace.model.paths import Subject
 from furtrace.model.requests import new_requests
-from furtrace.trace.record import NO_QUEUE, NOT_COUNTED, Flag, Kind, Records, Step, Transport
+from furtrace.trace.record import NO_QUEUE, NOT_COUNTED, Flag, Kind, Records, Step, Transport, lost_record
 from furtrace.wire.opcodes import Opcode
 from tests.unit.events import (
+    after_loss,
     batch,
     committed,
     delivered,
@@ -54,7 +55,7 @@ def _last(*parts: Records, lost: int = 0) -> dict[str, Any]:
     """The last of several requests; ``lost``: before the last batch, which is the last part."""
     conversation = Conversation()
     conversation.feed(batch(*parts[:-1]))
-    finished = conversation.feed(parts[-1], lost)
+    finished = conversation.feed(after_loss(parts[-1], lost))
     return list(request_objects(finished, conversation.paths.subjects(finished)))[-1]
 
 
@@ -478,20 +479,21 @@ def test_summary() -> None:
             queued(18, 502),
             *(event(Kind.REFUSED, 600, error=-22),) * 4,
             *(event(Kind.STOPPED, 700, error=-107),) * 5,
-            *(event(Kind.LOST, 800, flags=Flag.CQE_OVERFLOW),) * 6,
+            *(event(Kind.STEP, 800, flags=Flag.CQE_OVERFLOW),) * 6,
+            lost_record(950, 951, 3, cpu=0),
+            lost_record(950, 951, 4, cpu=1),
+            lost_record(950, 951, 2),
             event(Kind.NAMED, 900, unique=20, opcode=Opcode.LOOKUP, error=-2),
             event(Kind.ENTRIES, 901, unique=22, opcode=Opcode.READDIRPLUS),
-        ),
-        lost=7,
+        )
     )
-    conversation.lost_by_cpu, conversation.passed_over = [3, 4], 2
     assert summary_object(conversation, 123) == {
         "type": "summary",
         "requests": 2,
         "errors": 1,
         "unfinished": 3,
         "events": 8 + 3 + 4 + 5 + 6,
-        "lost": 7,
+        "lost": 9,
         "lost_by_cpu": [3, 4],
         "passed_over": 2,
         "forgotten": 0,

@@ -25,6 +25,7 @@ _STEPS_OF_7_3 = [
 ]
 _ABOUT_COPYING = Flag.POOL | Flag.ZERO_COPIED | Flag.HAS_SLOT | Flag.QUEUE_ZERO_COPY | Flag.HAS_PAGES
 _ERRORS = (0, 0, 0, -2, -4, -103)
+_INNER_ERRORS = (0, 0, -105)
 # Entries of both connections have the same addresses: another connection's memory is used anew.
 _ENTRIES = ((0, 0xE0), (0, 0xD0), (1, 0xF0), (1, 0xC0))
 
@@ -71,6 +72,8 @@ class _Making:
             return
         request = self._live[number % len(self._live)]
         kind = request.steps.pop(0)
+        if kind is Kind.SELECTED and not _INNER_ERRORS[number % 3]:  # a request gets one buffer, once
+            request.steps = [step for step in request.steps if step is not Kind.SELECTED]
         if seen:
             self.events.append(self._event(request, kind, number))
         if not request.steps:
@@ -127,7 +130,7 @@ class _Making:
         known |= {"unique": request.unique, "opcode": request.opcode if number % 2 else 0, "slot": number % 5}
         known |= {"error": 0, "length": number, "segments": number % 4}
         if kind in (Kind.FIXED_IO, Kind.SELECTED, Kind.PAGES_UNREGISTERED):
-            known["error"] = (0, 0, -105)[number % 3]
+            known["error"] = _INNER_ERRORS[number % 3]
         elif kind is Kind.STEP:
             known["step"] = (Step.ADD_REQ_TO_RING_ENT, Step.SEND)[number % 3 == 0]
         return events.event(kind, self._now(), **known, buffer_id=number % 9, pool_offset=number, payload=number + 1)

@@ -1,8 +1,10 @@
 """The sums over a conversation."""
 
+import numpy as np
+
 from furtrace.model.conversation import Conversation
-from furtrace.trace.record import NO_QUEUE, Flag, Kind, Transport
-from tests.unit.events import batch, delivered, ended, event, queued, whole
+from furtrace.trace.record import NO_QUEUE, Flag, Kind, Transport, lost_record
+from tests.unit.events import after_loss, batch, delivered, ended, event, queued, whole
 
 
 def test_counters() -> None:
@@ -12,8 +14,8 @@ def test_counters() -> None:
     assert finished["unique"].tolist() == [10, 12, 20]
     assert (conversation.events, conversation.ended, conversation.errors, conversation.lost) == (10, 3, 2, 0)
     assert conversation.by_transport == {Transport.URING: 2, Transport.DEV: 1}
-    conversation.feed(batch(ended(14, 1000)), lost=5)
-    conversation.feed(batch(), lost=2)
+    conversation.feed(after_loss(batch(ended(14, 1000)), 5))
+    conversation.feed(after_loss(batch(), 2))
     assert (conversation.events, conversation.ended, conversation.errors, conversation.lost) == (11, 4, 2, 7)
     assert conversation.by_transport == {Transport.URING: 3, Transport.DEV: 1}
     assert sum(operation.count for operation in conversation.operations.table()) == 4
@@ -21,9 +23,8 @@ def test_counters() -> None:
 
 def test_loss_counts_once_where_a_batch_holds_inits() -> None:
     conversation = Conversation()
-    finished = conversation.feed(
-        batch(*whole(10, 100), event(Kind.INIT, 200), *whole(10, 300), event(Kind.INIT, 400, connection=8)), lost=3
-    )
+    events = batch(*whole(10, 100), event(Kind.INIT, 200), *whole(10, 300), event(Kind.INIT, 400, connection=8))
+    finished = conversation.feed(after_loss(events, 3))
     assert (conversation.lost, conversation.events, conversation.ended) == (3, 10, 2)
     assert finished["uncertain"].all()
 
@@ -67,3 +68,30 @@ def test_the_newest_trouble_is_remembered() -> None:
         conversation.feed(event(Kind.REFUSED, ns, error=-22))
     assert conversation.refused == 301
     assert [int(one["ns"]) for one in conversation.trouble] == list(range(102, 302))
+
+
+def test_losses_are_told_apart_by_cpu() -> None:
+    conversation = Conversation()
+    conversation.feed(batch(lost_record(5, 9, 3, cpu=1), lost_record(5, 9, 2), *whole(10, 6)))
+    conversation.feed(lost_record(300, 400, 4, cpu=1))
+    assert (conversation.lost, conversation.lost_by_cpu, conversation.passed_over) == (9, [0, 7], 2)
+
+
+def test_doubt_ends_where_the_loss_does() -> None:
+    """What begins after the time in which events may have been lost is as sure as ever, in the same batch too."""
+    events = batch(*whole(8, 10), lost_record(150, 300, 1, cpu=0), *whole(10, 160), *whole(12, 301))
+    finished = Conversation().feed(events)
+    assert dict(zip(finished["unique"].tolist(), finished["uncertain"].tolist(), strict=True)) == {
+        8: False,
+        10: True,
+        12: False,
+    }
+
+
+def test_doubt_goes_on_in_the_next_batch() -> None:
+    events = batch(lost_record(150, 300, 1, cpu=0), *whole(10, 160), *whole(12, 301))
+    whole_batch = Conversation().feed(events)
+    conversation = Conversation()
+    in_two = np.concatenate([conversation.feed(events[:3]), conversation.feed(events[3:])])
+    assert in_two.tobytes() == whole_batch.tobytes()
+    assert conversation.lost == 1

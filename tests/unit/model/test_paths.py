@@ -14,6 +14,7 @@ from furtrace.trace.record import Flag, Kind, Records, Transport
 from furtrace.wire.opcodes import Opcode
 from furtrace.wire.vfs import RenameFlag
 from tests.unit.events import (
+    after_loss,
     batch,
     delivered,
     ended,
@@ -42,7 +43,7 @@ def _cut(events: Any, cuts: list[float]) -> list[Any]:
 
 
 def _subjects(conversation: Conversation, events: Records, lost: int = 0) -> dict[int, Subject]:
-    finished = conversation.feed(events, lost)
+    finished = conversation.feed(after_loss(events, lost))
     return dict(zip(finished["unique"].tolist(), conversation.paths.subjects(finished), strict=True))
 
 
@@ -429,7 +430,9 @@ def test_loss_makes_unsure_what_was_learnt_before_it_and_with_it() -> None:
     paths = conversation.paths
     conversation.feed(batch(_DIR, _FILE))
     again = found(8, 10, Opcode.LOOKUP, 1, b"d", 6)
-    finished = conversation.feed(batch(ended(6, 9), again, ended(10, 11, node_id=6), ended(12, 12, node_id=1)), lost=1)
+    finished = conversation.feed(
+        after_loss(batch(ended(6, 9), again, ended(10, 11, node_id=6), ended(12, 12, node_id=1)), 1)
+    )
     assert [subject.path.shown for subject in paths.subjects(finished)] == ["/d/f?", "/?", "/d?", "/"]
     finished = conversation.feed(batch(ended(14, 20, node_id=6), found(16, 21, Opcode.LOOKUP, 1, b"d", 6)))
     assert [subject.path.shown for subject in paths.subjects(finished)] == ["/d?", "/?"]
@@ -440,13 +443,13 @@ def test_loss_makes_unsure_what_was_learnt_before_it_and_with_it() -> None:
 def test_loss_while_nothing_comes() -> None:
     conversation = Conversation()
     conversation.feed(batch(_DIR))
-    conversation.feed(batch(), lost=3)
+    conversation.feed(after_loss(batch(), 3))
     assert _shown(conversation, 6) == "/d?"
 
 
 def test_a_new_connection_in_a_batch_with_loss_is_not_sure() -> None:
     conversation = Conversation()
-    conversation.feed(batch(_DIR, _INITS[0], found(8, 4, Opcode.MKDIR, 1, b"e", 6)), lost=1)
+    conversation.feed(after_loss(batch(_DIR, _INITS[0], found(8, 4, Opcode.MKDIR, 1, b"e", 6)), 1))
     assert _shown(conversation, 6) == "/e?"
 
 
@@ -454,7 +457,7 @@ def test_entries_of_both_sides_of_a_loss_are_not_put_together() -> None:
     conversation = Conversation()
     first, *rest = _parts(_LISTING)
     conversation.feed(batch(_DIR, first))
-    conversation.feed(batch(*rest, _list_end()), lost=1)
+    conversation.feed(after_loss(batch(*rest, _list_end()), 1))
     assert _shown(conversation, 8) == "#8"
 
 

@@ -11,7 +11,7 @@ from furtrace.model.pools import Pool
 from furtrace.model.zerocopy import CopiedBecause
 from furtrace.trace.record import NO_BUFFER, NOT_COUNTED, Flag, Kind, Records
 from furtrace.wire.opcodes import Opcode
-from tests.unit.events import CONNECTION, batch, committed, delivered, ended, event, queued, whole
+from tests.unit.events import CONNECTION, after_loss, batch, committed, delivered, ended, event, queued, whole
 from tests.unit.model.kernel import BUFFERS, QUEUE, SIZE, Kernel, kernels
 
 _SEEN_BY_FUNCTIONS = (Kind.SELECTED, Kind.RECYCLED, Kind.PAGES_REGISTERED, Kind.PAGES_UNREGISTERED)
@@ -24,7 +24,7 @@ def _pool(*batches: Records, lost: int = 0) -> Pool:
     """The only pool after these batches; ``lost``: with the last of them."""
     conversation = Conversation()
     for number, one in enumerate(batches, start=1):
-        conversation.feed(one, lost if number == len(batches) else 0)
+        conversation.feed(after_loss(one, lost if number == len(batches) else 0))
     (pool,) = conversation.pools.table()
     return pool
 
@@ -118,7 +118,7 @@ def test_after_a_loss_nothing_that_is_held_is_wrong(kernel: Kernel, data: st.Dat
     some = [one for one, kept in zip(kernel.events[first:last], keep, strict=True) if kept]
     conversation = Conversation()
     conversation.feed(batch(*kernel.events[:first]))
-    conversation.feed(batch(*some), lost=1)
+    conversation.feed(after_loss(batch(*some), 1))
     conversation.feed(batch(*kernel.events[last:]))
     for pool in conversation.pools.table():
         truth = kernel.held[-1].items()

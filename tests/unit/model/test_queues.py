@@ -6,7 +6,7 @@ from furtrace.model.conversation import Conversation
 from furtrace.model.queues import Queue
 from furtrace.trace.record import NO_QUEUE, Kind, Records, Step, Transport
 from furtrace.wire.opcodes import Opcode
-from tests.unit.events import batch, committed, delivered, ended, event, queued, whole
+from tests.unit.events import after_loss, batch, committed, delivered, ended, event, queued, whole
 
 
 def _register(ns: int, queue: int = 3, **members: Any) -> Records:
@@ -109,7 +109,7 @@ def test_a_delivery_by_dev_is_no_entrys() -> None:
 def test_uncertain_requests_are_in_no_state() -> None:
     conversation = Conversation()
     conversation.feed(batch(_register(1), *whole(10, 100)[:2], *whole(12, 200, entry=0xB)[:3], queued(14, 300)))
-    conversation.feed(batch(), lost=1)
+    conversation.feed(after_loss(batch(), 1))
     (queue,) = conversation.queues.table()
     assert (queue.in_server, queue.in_kernel, queue.backlog) == (0, 0, 0)
     assert queue.delivered == 2

@@ -91,7 +91,7 @@ def test_states_of_a_request_under_way() -> None:
         (row,) = model.under_way
         states.append(state(row))
     assert states == ["queued", "in the server", "in the kernel, committed"]
-    model.feed(batch(), lost=1)
+    model.feed(batch(), lost=True)
     assert state(model.under_way[0]) == "unknown, events were lost"
 
 
@@ -291,7 +291,7 @@ def test_a_time_after_delivery_is_none() -> None:
 def test_assigned_is_not_known_after_loss() -> None:
     model = Requests()
     model.feed(batch(*whole(10, 1000)))
-    assert model.feed(batch(*whole(12, 2000), *whole(14, 3000)), lost=1)["assigned_ns"].tolist() == [0, 0]
+    assert model.feed(batch(*whole(12, 2000), *whole(14, 3000)), lost=True)["assigned_ns"].tolist() == [0, 0]
     assert model.feed(batch(*whole(16, 4000), *whole(18, 5000)))["assigned_ns"].tolist() == [0, 5000]
 
 
@@ -299,7 +299,7 @@ def test_loss_makes_open_requests_uncertain() -> None:
     model = Requests()
     model.feed(batch(queued(10, 1), queued(12, 2)))
     assert not model.under_way["uncertain"].any()
-    (row,) = model.feed(batch(ended(10, 3), queued(14, 4)), lost=3)
+    (row,) = model.feed(batch(ended(10, 3), queued(14, 4)), lost=True)
     assert row["uncertain"]
     assert model.under_way["uncertain"].tolist() == [True, True]
     (row,) = model.feed(batch(ended(14, 5), queued(16, 6)))
@@ -310,7 +310,7 @@ def test_loss_makes_open_requests_uncertain() -> None:
 def test_loss_with_nothing_to_read() -> None:
     model = Requests()
     model.feed(queued(10, 1))
-    model.feed(batch(), lost=1)
+    model.feed(batch(), lost=True)
     assert model.under_way["uncertain"].tolist() == [True]
 
 
@@ -560,7 +560,7 @@ def test_a_step_tells_exactly_when_an_entry_took_a_request() -> None:
     first, second = whole(10, 1000), whole(12, 2000)
     assert _assigned(*first, second[0], _step(12, 2003), *second[1:], *whole(14, 3000)) == [0, 2003, 3000]
     model = Requests(whole=False)
-    rows = model.feed(batch(queued(10, 1000), _step(10, 1003), *whole(10, 1000)[1:]), lost=1)
+    rows = model.feed(batch(queued(10, 1000), _step(10, 1003), *whole(10, 1000)[1:]), lost=True)
     assert rows["assigned_ns"].tolist() == [1003]
 
 

@@ -23,6 +23,7 @@ def _compiled(filters: Filters, expression: str) -> str:
 def test_no_limit() -> None:
     assert Filters().defines().splitlines() == [
         "#define FT_CLIENT 0",
+        "#define FT_PAYLOAD_BYTES 0",
         "#define FT_OPCODES 0",
         "#define FT_OPCODE_WANTED(opcode) (1)",
         "#define FT_QUEUES 0",
@@ -33,6 +34,7 @@ def test_no_limit() -> None:
 def test_limits() -> None:
     assert Filters(42, frozenset({16, 15}), frozenset({0})).defines().splitlines() == [
         "#define FT_CLIENT 42",
+        "#define FT_PAYLOAD_BYTES 0",
         "#define FT_OPCODES 1",
         "#define FT_OPCODE_WANTED(opcode) ((opcode) == 15 || (opcode) == 16)",
         "#define FT_QUEUES 1",

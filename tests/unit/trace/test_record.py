@@ -22,7 +22,15 @@ _TYPES = """
 typedef uint8_t u8; typedef uint16_t u16; typedef uint32_t u32; typedef uint64_t u64; typedef int32_t s32;
 """
 _MACROS = (
-    *("FT_HEADER_SIZE", "FT_COMMAND_SIZE", "FT_EXTRA_SIZE", "FT_NO_QUEUE", "FT_NO_BUFFER", "FT_NOT_COUNTED"),
+    *(
+        "FT_HEADER_SIZE",
+        "FT_COMMAND_SIZE",
+        "FT_EXTRA_SIZE",
+        "FT_NO_QUEUE",
+        "FT_NO_BUFFER",
+        "FT_NOT_COUNTED",
+        "FT_NO_CPU",
+    ),
     *("FT_ARGUMENT", "FT_PART_SIZE"),
 )
 
@@ -105,7 +113,14 @@ def test_enums(c: dict[str, tuple[int, ...]], enum: str, ours: type[IntEnum] | t
 
 def test_constants(c: dict[str, tuple[int, ...]]) -> None:
     ours = [record.HEADER_SIZE, record.COMMAND_SIZE, record.EXTRA_SIZE]
-    ours += [record.NO_QUEUE, record.NO_BUFFER, record.NOT_COUNTED, record.ARGUMENT_OFFSET, record.PART_SIZE]
+    ours += [
+        record.NO_QUEUE,
+        record.NO_BUFFER,
+        record.NOT_COUNTED,
+        record.NO_CPU,
+        record.ARGUMENT_OFFSET,
+        record.PART_SIZE,
+    ]
     assert [c[name][0] for name in _MACROS] == ours
     assert RECORD["header"].itemsize == record.HEADER_SIZE
     assert RECORD["extra"].itemsize == record.EXTRA_SIZE
@@ -132,7 +147,7 @@ def test_hints_are_no_events() -> None:
     assert {*record.HINTS, *record.EVENTS} == set(Kind)
 
 
-_HINTS = ("NAMED", "ENTRIES")
+_HINTS = ("NAMED", "ENTRIES", "MOUNTED", "REQUEST_PAYLOAD", "REPLY_PAYLOAD")
 _NAME = st.binary(max_size=95).map(lambda name: name.replace(b"\0", b"x"))
 
 

@@ -28,6 +28,7 @@ from furtrace.views.units import Clock
 from furtrace.wire.opcodes import Opcode
 from tests.unit.events import (
     SERVER,
+    after_loss,
     batch,
     committed,
     delivered,
@@ -65,7 +66,7 @@ def _line(*parts: Records) -> str:
 
 def _unfinished(now_ns: int, *parts: Records, lost: int = 0) -> list[str]:
     conversation = Conversation()
-    conversation.feed(batch(*parts), lost)
+    conversation.feed(after_loss(batch(*parts), lost))
     return list(RequestLines(INFO, conversation.paths).unfinished(conversation.requests.under_way, now_ns))
 
 
@@ -248,7 +249,7 @@ def test_what_was_learnt_before_a_loss_is_not_sure() -> None:
     conversation = Conversation()
     conversation.feed(found(6, 1, Opcode.LOOKUP, 1, b"a b", 5))
     lines = RequestLines(INFO, conversation.paths)
-    assert [_asked(line) for line in lines.ended(conversation.feed(ended(8, 2), lost=1))] == ['"/a b"?']
+    assert [_asked(line) for line in lines.ended(conversation.feed(after_loss(ended(8, 2), 1)))] == ['"/a b"?']
     assert [_asked(line) for line in lines.ended(conversation.feed(ended(8, 3)))] == ['"/a b"?']
     conversation.feed(found(6, 4, Opcode.LOOKUP, 1, b"a b", 5))
     assert [_asked(line) for line in lines.ended(conversation.feed(ended(8, 5)))] == ['"/a b"']

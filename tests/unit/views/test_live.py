@@ -18,6 +18,7 @@ from furtrace.views.live_operations import Rates
 from furtrace.views.live_requests import STATES, states, top
 from furtrace.views.live_table import ASCII, UNICODE, Column, fitted, layout
 from furtrace.wire.opcodes import Opcode
+from tests.unit.events import after_loss
 from tests.unit.views.live_events import (
     CONNECTION,
     MS,
@@ -55,7 +56,7 @@ def view_of(*parts: Records, keys: str = "", lost: int = 0, now_ns: int = NOW, *
     for part in parts:
         conversation.feed(part)
     if lost:
-        conversation.feed(batch()[:0] if not parts else parts[0][:0], lost)
+        conversation.feed(after_loss(batch()[:0] if not parts else parts[0][:0], lost))
     view.update(conversation, now_ns)
     for key in keys:
         assert view.key(key)
@@ -603,7 +604,8 @@ def busy(**options: Any) -> LiveView:
         conversation.feed(part)
     for step in range(3):
         view.update(conversation, NOW + step * SECOND)
-        conversation.feed(traffic.next(NOW + step * SECOND, NOW + (step + 1) * SECOND, 500), int(step == 2))
+        more = traffic.next(NOW + step * SECOND, NOW + (step + 1) * SECOND, 500)
+        conversation.feed(after_loss(more, int(step == 2)))
     for number in range(40):
         conversation.feed(queued(950_001 + 2 * number, NOW + 2 * SECOND, cpu=number))
     view.update(conversation, NOW + 3 * SECOND)
@@ -730,7 +732,9 @@ class TestKeys:
         assert view.paused
         before = {key: frame(view) for key in "12345" if view.key(key)}
         assert all(lines[0].startswith("PAUSED") for lines in before.values())
-        conversation.feed(batch(queued(7, NOW), committed(5, NOW + 1), whole(9, NOW), *TestTrouble.events), lost=5)
+        conversation.feed(
+            after_loss(batch(queued(7, NOW), committed(5, NOW + 1), whole(9, NOW), *TestTrouble.events), 5)
+        )
         view.update(conversation, NOW + SECOND)
         assert {key: frame(view) for key in "12345" if view.key(key)} == before
         view.key(" ")

@@ -1,0 +1,273 @@
+"""Recordings, read: batches of records out of pcapng, as far as it is whole.
+
+What others wrote out of a recording (editcap, mergecap, Wireshark) is read as well.
+"""
+
+import io
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Final, Self
+
+import numpy as np
+import zstandard
+
+from furtrace.trace import pcapng
+from furtrace.trace.blocks import Block, BlockReader, Readable, Run
+from furtrace.trace.errors import RecordingError
+from furtrace.trace.info import TraceInfo
+from furtrace.trace.record import EXTRA_SIZE, PART_SIZE, RECORD, Kind, Records, no_records, part
+
+STDIN: Final = "-"
+FOREIGN_CONNECTIONS: Final = 1_000_000
+"""What is added to the connections of a second boot, so that they are no others'; twice that of a third, and so on."""
+
+_ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_SMALL: Final = 4096
+"""Records of a run below which several are put together: what follows works on batches."""
+
+
+class Boots:
+    """The boots that recordings are of which are read together: the first one's clock and connections are kept."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, int] = {}
+        self._offset = 0
+
+    def shift(self, info: TraceInfo) -> tuple[int, int]:
+        """What to add to the connections and to the times of a recording."""
+        if not self._known:
+            self._offset = info.realtime_offset_ns
+        number = self._known.setdefault(info.boot, len(self._known))
+        return number * FOREIGN_CONNECTIONS, info.realtime_offset_ns - self._offset if number else 0
+
+
+@dataclass
+class Noted:
+    """What reading has come across. ``foreign``: packets that are no records, or of a kind that is not known here;
+    ``short``: records that someone has cut; ``dropped``: events that the recorder lost, by its own count at the end.
+    """  # noqa: D205 - one paragraph
+
+    foreign: int = 0
+    short: int = 0
+    dropped: int = 0
+
+
+@dataclass(frozen=True)
+class _Interface:
+    """An interface of a section; ``info`` is None for one that is not furtrace's."""
+
+    info: TraceInfo | None
+    connections: int = 0
+    ns: int = 0
+
+
+class Recording:
+    """A recording that is read once, from its start to its end; a context manager.
+
+    Args:
+        path: its file; ``-``: standard input.
+        boots: shared by recordings that are read together.
+
+    Attributes:
+        info: of its first interface; ``mounts`` grows as records are read.
+        noted: what was come across so far.
+
+    Raises:
+        RecordingError: on entering, if it is none.
+        OSError: it can't be read.
+    """
+
+    def __init__(self, path: str, boots: Boots | None = None) -> None:
+        self.path = path
+        self.info: TraceInfo
+        self.noted = Noted()
+        self._boots = boots or Boots()
+        self._interfaces: list[_Interface] = []
+        self._ended = False  # the section's statistics were there
+        self._open = False  # they were not, in what furtrace itself has written
+        self._begun: list[Run | Block] = []
+
+    def __enter__(self) -> Self:
+        self._file = _opened(self.path)
+        try:
+            self._reader = BlockReader(_content(self._file))
+            self._chunks = self._reader.chunks()
+            self._begin()
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._file.close()
+
+    @property
+    def damage(self) -> str | None:
+        """Why there is nothing more although it is not the recording's end; None: it is, or there may be more."""
+        if self._reader.damage is not None:
+            return self._reader.damage
+        if self._open:
+            return "it has no end: whoever wrote it was ended, or still writes"
+        return None
+
+    def _begin(self) -> None:
+        """Read the first blocks, until the first interface is known."""
+        self._begun = next(self._chunks, [])
+        if not self._begun:
+            raise RecordingError(self._reader.damage or "it is empty")
+        first = self._begun[0]
+        if not isinstance(first, Block) or first.kind != pcapng.SECTION:
+            raise RecordingError("it is no pcapng file, so no recording of furtrace")
+        pcapng.check_section(first.body)
+        blocks = [one for one in self._begun if isinstance(one, Block)]
+        infos = (_interface_info(one.body) for one in blocks if one.kind == pcapng.INTERFACE)
+        info = next((info for info in infos if info is not None), None)
+        if info is None:
+            raise RecordingError("it is a pcapng file, but no recording of furtrace")
+        self.info = replace(info, mounts={})
+
+    def batches(self) -> Iterator[Records]:
+        """Yield the records in the file's order; a batch is good until the next one is asked for."""
+        yield from self._batches_of(self._begun)
+        self._begun = []
+        for chunk in self._chunks:
+            yield from self._batches_of(chunk)
+
+    def _batches_of(self, chunk: list[Run | Block]) -> Iterator[Records]:
+        runs: list[Records] = []
+        for item in chunk:
+            if isinstance(item, Block):
+                self._note(item)
+                continue
+            records = self._records(item)
+            if len(records) >= _SMALL:
+                yield from _together(runs)
+                runs = []
+                yield records
+            else:
+                runs.append(records)
+        yield from _together(runs)
+
+    def _note(self, block: Block) -> None:
+        if block.kind == pcapng.SECTION:
+            pcapng.check_section(block.body)
+            self._interfaces = []
+            self._ended = False
+        elif block.kind == pcapng.CHECKSUM:
+            self._open = not self._ended
+        elif block.kind == pcapng.INTERFACE:
+            info = _interface_info(block.body)
+            self._interfaces.append(_Interface(info, *(self._boots.shift(info) if info else ())))
+        elif block.kind == pcapng.STATISTICS:
+            self._ended, self._open = True, False
+            told = dict(pcapng.options(block.body, 12)).get(pcapng.DROPPED, b"")
+            self.noted.dropped += int.from_bytes(told, "little")
+
+    def _records(self, run: Run) -> Records:
+        if run.captured < RECORD.itemsize:
+            self.noted.short += len(run.heads)
+            return no_records()
+        records: Records = run.view(RECORD)
+        numbers = np.ascontiguousarray(run.heads["interface"])
+        shifts = np.array([(one.info is not None, one.connections, one.ns) for one in self._interfaces] or _NONE)
+        ours = numbers < len(self._interfaces)
+        ours[ours] = shifts[numbers[ours], 0] != 0
+        kinds = np.ascontiguousarray(records["kind"])
+        ours &= (kinds > 0) & (kinds <= _NEWEST)
+        ours &= (records["header_size"] <= PART_SIZE) & (records["extra_size"] <= EXTRA_SIZE)
+        if not ours.all():
+            self.noted.foreign += int((~ours).sum())
+            records, numbers, kinds = records[ours], numbers[ours], kinds[ours]
+        if shifts[:, 1:].any():
+            records = _shifted(records, shifts[numbers])
+        for mounted in records[kinds == Kind.MOUNTED]:
+            self.info.mounts[int(mounted["connection"])] = part(mounted).decode(errors="surrogateescape")
+        return records
+
+
+_NONE: Final = [(False, 0, 0)]
+_NEWEST: Final = max(Kind)
+
+
+def _interface_info(body: bytes) -> TraceInfo | None:
+    """What an Interface Description Block tells of a trace; None: it is not furtrace's."""
+    if int.from_bytes(body[:2], "little") != pcapng.USER0:
+        return None
+    for code, value in pcapng.options(body, 8):
+        if code == pcapng.COMMENT:
+            try:
+                return TraceInfo.from_json(value.decode(errors="replace"))
+            except RecordingError:
+                continue
+    return None
+
+
+def _shifted(records: Records, shifts: "np.ndarray[tuple[int, int], np.dtype[np.int64]]") -> Records:
+    """Records of several boots on the first one's clock, each boot's connections with numbers of their own."""
+    records = records.copy()
+    records["connection"] += shifts[:, 1].astype(np.uint32)
+    records["ns"] += shifts[:, 2].astype(np.uint64)  # wraps round where it is negative
+    return records
+
+
+def _together(runs: list[Records]) -> Iterator[Records]:
+    if len(runs) == 1:
+        yield runs[0]
+    elif runs:
+        yield np.concatenate(runs)
+
+
+def _opened(path: str) -> BinaryIO:
+    if path == STDIN:
+        if sys.stdin is None:
+            raise RecordingError("standard input is closed")
+        return sys.stdin.buffer
+    return open(path, "rb", buffering=0)  # noqa: PTH123 - the caller closes it; a Path would turn "" into "."
+
+
+def _content(file: BinaryIO) -> Readable:
+    """The file's bytes; those within zstd, where it is compressed, whatever its name is."""
+    start = b""
+    while len(start) < len(_ZSTD_MAGIC):
+        more = file.read(len(_ZSTD_MAGIC) - len(start))
+        if not more:
+            break
+        start += more
+    whole = _Joined(start, file)
+    if start != _ZSTD_MAGIC:
+        return whole
+    return _Decompressed(whole)
+
+
+class _Joined(io.RawIOBase):
+    """Bytes that were read already, and the file that they are of."""
+
+    def __init__(self, start: bytes, file: BinaryIO) -> None:
+        self._start = start
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "memoryview | bytearray") -> int:  # type: ignore[override]
+        if self._start:
+            count = min(len(self._start), len(buffer))
+            buffer[:count] = self._start[:count]
+            self._start = self._start[count:]
+            return count
+        return self._file.readinto(buffer) or 0  # type: ignore[attr-defined]
+
+
+class _Decompressed:
+    """The content of frames of zstd, one after the other."""
+
+    def __init__(self, file: io.RawIOBase) -> None:
+        buffered = io.BufferedReader(file)
+        self._stream = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
+
+    def readinto(self, buffer: memoryview) -> int:
+        try:
+            return int(self._stream.readinto(buffer))
+        except zstandard.ZstdError:
+            raise RecordingError("what follows can't be decompressed") from None
