@@ -14,6 +14,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from furtrace.cli.keeping import Keeper, kept
 from furtrace.cli.outputs import ascii_only, summary, write_lines
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
@@ -54,7 +55,8 @@ from furtrace.views.report import operations_table, queues_table
 @click.option(
     "--lines", type=click.IntRange(min=0), default=25, show_default=True, help="How many lines of the trace to show."
 )
-def command(lines: int, profile: str, seed: int, scale: float, **server: Any) -> None:
+@click.option("--record", metavar="FILE", help="Also write the trace to a recording.")
+def command(lines: int, profile: str, seed: int, scale: float, record: str | None, **server: Any) -> None:
     """Mount a FUSE-over-io_uring server of our own in a temporary place, give it traffic, trace it live from its INIT
     on, and print what was seen, beside what the server itself has logged.
 
@@ -67,7 +69,7 @@ def command(lines: int, profile: str, seed: int, scale: float, **server: Any) ->
       furtrace demo --mode zero-copy --depth 8 --buffers 2
     """  # noqa: D205, D301 - click folds the lines, and wants the control character itself
     try:
-        demo = _Demo(profile, seed, scale, _server_options(**server), lines)
+        demo = _Demo(profile, seed, scale, _server_options(**server), lines, record)
         sys.exit(demo.run())
     except DemoError as problem:
         raise ProbeError(f"The demo did not run: {problem}.") from problem
@@ -117,6 +119,7 @@ class _Demo:
     scale: float
     server: dict[str, Any]
     lines: int
+    record: str | None
     conversation: Conversation = field(default_factory=Conversation)
     seen: Counter[tuple[int, int, int]] = field(default_factory=Counter)
 
@@ -131,7 +134,8 @@ class _Demo:
             console.print(f"Attaching the probes, then mounting the demo server on {mountpoint} ...")
             trace = stack.enter_context(LiveTrace(Target(mount=str(mountpoint)), Filters()))
             server = DemoServer(**self.server, log=log, directory=mountpoint)
-            loop = self._trace(stack, trace, server, stopping)
+            keeper = stack.enter_context(kept(self.record, trace.info))
+            loop = self._trace(stack, trace, server, stopping, keeper)
             console.print(f"... {summary(self.conversation, loop.elapsed_ns())[0]}", soft_wrap=True)
             console.print()
             console.print(operations_table(self.conversation))
@@ -142,7 +146,12 @@ class _Demo:
             return self._compare(console, log) if stopping.signal is None else 0
 
     def _trace(
-        self, stack: contextlib.ExitStack, trace: LiveTrace, server: DemoServer, stopping: Stopping
+        self,
+        stack: contextlib.ExitStack,
+        trace: LiveTrace,
+        server: DemoServer,
+        stopping: Stopping,
+        keeper: Keeper | None,
     ) -> TraceLoop:
         output = _FirstLines(
             RequestLines(trace.info, self.conversation.paths, ascii_only=ascii_only()), self.lines, self.seen
@@ -152,7 +161,7 @@ class _Demo:
             command += ["--profile", self.profile, "--seed", str(self.seed), "--scale", str(self.scale)]
             traffic = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
             stack.callback(traffic.terminate)
-            loop = TraceLoop(trace, self.conversation, Limits(done=lambda: traffic.poll() is not None))
+            loop = TraceLoop(trace, self.conversation, Limits(done=lambda: traffic.poll() is not None), keeper)
             loop.run(output, stopping)
         loop.step(output)  # the server has answered what its unmounting brought
         if traffic.wait() and stopping.signal is None:

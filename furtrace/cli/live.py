@@ -11,7 +11,8 @@ import click
 
 from furtrace.cli.command import exit_status, running
 from furtrace.cli.errors import OutputError
-from furtrace.cli.options import What, filter_options, probe_options, what
+from furtrace.cli.keeping import kept
+from furtrace.cli.options import What, filter_options, filters_text, probe_options, what
 from furtrace.cli.outputs import EventOutput, JsonOutput, PlainOutput, ScreenOutput, summary
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="JSON lines; the last one is the summary.")
 @click.option("--duration", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="End after so long.")
 @click.option("--count", metavar="N", type=click.IntRange(min=1), help="End after N lines.")
+@click.option("--record", metavar="FILE", help="Also write it to a recording, as furtrace record does.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def command(plain: bool, events: bool, as_json: bool, **options: Any) -> None:
     """Show what FUSE servers and the kernel say to each other, as it happens.
@@ -71,6 +73,7 @@ class _Live:
     def __init__(self, wanted: What, options: dict[str, Any], *, lines: bool, events: bool, as_json: bool) -> None:
         self._target = Target(wanted.connection, wanted.mount, wanted.pid)
         self._filters = Filters(wanted.client, wanted.opcodes, wanted.queues, wanted.forgets)
+        self._filters_text = filters_text(wanted)
         self._options = options
         self._lines, self._events, self._json = lines, events, as_json
         # With these filters an entry's other requests are not seen, so nothing follows from the last that was.
@@ -83,13 +86,15 @@ class _Live:
             stopping = stack.enter_context(Stopping())
             vantage, kernel_steps = Vantage(self._options["vantage"]), self._options["steps"] == "kernel"
             trace = stack.enter_context(LiveTrace(self._target, self._filters, vantage, kernel_steps))
+            trace.info.filters = self._filters_text
             self._announce(trace)
+            keeper = stack.enter_context(kept(self._options["record"], trace.info))
             limits = Limits(self._options["duration"])
             process = None
             if self._options["command"]:
                 process = stack.enter_context(running(self._options["command"], quiet=not self._lines))
                 limits.done = _has_ended(process)
-            loop = TraceLoop(trace, self._conversation, limits)
+            loop = TraceLoop(trace, self._conversation, limits, keeper)
             reason = self._show(trace, loop, stopping)
             ended_by_itself = process is not None and process.poll() is not None
         for line in ([reason] if reason else []) + self._summary(loop):

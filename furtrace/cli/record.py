@@ -1,29 +1,25 @@
 """``furtrace record``."""
 
 import contextlib
-import errno
 import math
 import mmap
-import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from furtrace.cli.command import exit_status, running
-from furtrace.cli.errors import WriteError
+from furtrace.cli.keeping import Files, Keeper, closing, shown, writing
 from furtrace.cli.options import What, filter_options, filters_text, probe_options, what
 from furtrace.cli.sizes import FileRing, Size, size_text
 from furtrace.cli.stopping import Stopping
 from furtrace.probe.filters import Filters
 from furtrace.probe.live import LiveTrace, Target
 from furtrace.probe.vantage import Vantage
-from furtrace.trace.errors import RecordingError
 from furtrace.trace.files import RingOfFiles, SingleFile
-from furtrace.trace.record import Records, is_event, is_lost, no_records, until_event
-from furtrace.wire.text import printable
+from furtrace.trace.record import Records, no_records, until_event
 
 if TYPE_CHECKING:
     import subprocess
@@ -101,18 +97,14 @@ def command(**options: Any) -> None:
     sys.exit(_Record(wanted, options).run())
 
 
-_Files = SingleFile | RingOfFiles
-
-
 class _Record:
     """One run of the command."""
 
     def __init__(self, wanted: What, options: dict[str, Any]) -> None:
         self._wanted, self._options = wanted, options
-        self._events = 0
         self._began = time.monotonic()
-        self._files: _Files
         self._trace: LiveTrace
+        self._keeper: Keeper
         self._progress = _Progress(quiet=options["quiet"])
 
     def run(self) -> int:
@@ -121,13 +113,13 @@ class _Record:
         with contextlib.ExitStack() as stack:
             stopping = stack.enter_context(Stopping())
             self._trace = stack.enter_context(self._live_trace())
-            with self._writing():
-                self._files = self._begin()
-                stack.callback(self._close)
-                self._announce()
-                if self._options["command"]:
-                    process = stack.enter_context(running(self._options["command"], own_output=True))
-                reason = self._record(stopping, _has_ended(process) if process is not None else None)
+            self._keeper = Keeper(self._files())
+            stack.enter_context(closing(self._keeper))
+            self._keeper.write(self._names())
+            self._announce()
+            if self._options["command"]:
+                process = stack.enter_context(running(self._options["command"], own_output=True))
+            reason = self._record(stopping, _has_ended(process) if process is not None else None)
             ended_by_itself = process is not None and process.poll() is not None
         self._say(reason)
         return exit_status(process) if process is not None and ended_by_itself else 0
@@ -143,16 +135,15 @@ class _Record:
             ring_pages=_pages(options["buffer"]),
         )
 
-    def _begin(self) -> _Files:
+    def _files(self) -> Files:
         """Make the file."""
         path, force, ring = (self._options[name] for name in ("output", "force", "ring"))
-        self._trace.info.filters = filters_text(self._wanted)
-        if ring is None:
-            files: _Files = SingleFile(path, self._trace.info, force=force)
-        else:
-            files = RingOfFiles(path, self._trace.info, *ring, force=force, prelude=self._names)
-        files.write(self._names())
-        return files
+        info = self._trace.info
+        info.filters = filters_text(self._wanted)
+        with writing(path):
+            if ring is None:
+                return SingleFile(path, info, force=force)
+            return RingOfFiles(path, info, *ring, force=force, prelude=self._names)
 
     def _names(self) -> Records:
         return self._trace.names() if self._options["snapshot_names"] else no_records()
@@ -163,7 +154,7 @@ class _Record:
         if self._trace.waiting_for is not None:
             click.echo(f"Waiting for a FUSE mount on {self._trace.waiting_for}; Ctrl-C ends.", err=True)
         else:
-            click.echo(f"Recording to {shown(self._files.path)}; Ctrl-C ends.", err=True)
+            click.echo(f"Recording; Ctrl-C ends. Output: {shown(self._keeper.files.path)}", err=True)
 
     def _record(self, stopping: Stopping, done: Callable[[], bool] | None) -> str | None:
         """Record until the end, and return why it ended in a sentence where the user did not ask for it."""
@@ -175,8 +166,8 @@ class _Record:
                 return None
             if time.monotonic() >= next_check:
                 next_check = time.monotonic() + _CHECK_SECONDS
-                self._files.flush()
-                self._progress.show(self._events, self._files)
+                self._keeper.flush()
+                self._progress.show(self._keeper)
                 reason = self._trace.ended() if done is None else None
                 if reason is not None:
                     self._step()
@@ -196,46 +187,20 @@ class _Record:
     def _step(self) -> bool:
         """Write what has come; False: no more is wanted."""
         batch = self._trace.read()
-        lost = is_lost(batch)
-        if lost.any():
-            self._files.lost += int(batch["length"][lost].sum())
-        if self._options["count"] is not None:
-            batch = until_event(batch, self._options["count"] - self._events)
-        self._files.write(batch)
-        self._events += int(is_event(batch).sum())
+        count, most = self._options["count"], self._options["max_size"]
+        if count is not None:
+            batch = until_event(batch, count - self._keeper.events)
+        self._keeper.write(batch)
         self._trace.release()
-        most = self._options["max_size"]
-        return self._events != self._options["count"] and (most is None or self._files.written < most)
-
-    def _close(self) -> None:
-        with self._writing():
-            self._files.close()
-
-    @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
-        """What can be wrong with the file becomes a sentence."""
-        path = shown(self._files.path if hasattr(self, "_files") else self._options["output"])
-        try:
-            yield
-        except RecordingError as problem:
-            raise WriteError(f"{path} can't be made: {problem}.") from None
-        except OSError as error:
-            if error.errno == errno.EPIPE:
-                raise WriteError("The reader of the recording is gone, so it has ended.") from None
-            why = os.strerror(error.errno or 0)
-            kept = f"; it holds the {self._events} events until then" if self._events else ""
-            raise WriteError(f"{path} can't be written: {why}{kept}.") from None
+        return self._keeper.events != count and (most is None or self._keeper.files.written < most)
 
     def _say(self, reason: str | None) -> None:
         self._progress.end()
-        files, seconds = self._files, time.monotonic() - self._began
-        for line in [reason] if reason else []:
-            click.echo(line, err=True)
-        click.echo(
-            f"{self._events} events in {seconds:.1f}s, {files.lost} lost; {size_text(files.written)} in "
-            f"{shown(files.path)}",
-            err=True,
-        )
+        if reason is not None:
+            click.echo(reason, err=True)
+        files, seconds = self._keeper.files, time.monotonic() - self._began
+        text = f"{self._keeper.events} events in {seconds:.1f}s, {files.lost} lost; {size_text(files.written)}"
+        click.echo(f"{text} in {shown(files.path)}", err=True)
 
 
 class _Progress:
@@ -245,28 +210,20 @@ class _Progress:
         self._shows = not quiet and sys.stderr is not None and sys.stderr.isatty()
         self._before = (time.monotonic(), 0)
 
-    def show(self, events: int, files: _Files) -> None:
+    def show(self, keeper: Keeper) -> None:
         """Write it."""
         if not self._shows:
             return
-        now = time.monotonic()
-        rate = (events - self._before[1]) / (now - self._before[0])
-        self._before = now, events
-        click.echo(
-            f"\r{events} events, {size_text(files.written)}, {files.lost} lost, {rate:.0f} events/s\x1b[K",
-            nl=False,
-            err=True,
-        )
+        now, files = time.monotonic(), keeper.files
+        rate = (keeper.events - self._before[1]) / (now - self._before[0])
+        self._before = now, keeper.events
+        text = f"{keeper.events} events, {size_text(files.written)}, {files.lost} lost, {rate:.0f} events/s"
+        click.echo(f"\r{text}\x1b[K", nl=False, err=True)
 
     def end(self) -> None:
         """Make room for what comes after it."""
         if self._shows:
             click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def shown(path: str) -> str:
-    """A file's name as messages have it."""
-    return "standard output" if path == "-" else printable(os.fsencode(path))
 
 
 def _has_ended(process: "subprocess.Popen[bytes]") -> Callable[[], bool]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from furtrace.cli.keeping import Keeper
 from furtrace.cli.stopping import Stopping
 from furtrace.model.conversation import Conversation
 from furtrace.model.requests import Requests_
@@ -40,11 +41,12 @@ class Limits:
 
 @dataclass
 class TraceLoop:
-    """Runs a trace to its end."""
+    """Runs a trace to its end; ``keeper`` writes it to a file besides."""
 
     trace: LiveTrace
     conversation: Conversation
     limits: Limits
+    keeper: Keeper | None = None
     began_ns: int = field(default_factory=time.monotonic_ns)
 
     def run(self, output: Output, stopping: Stopping) -> str | None:
@@ -67,6 +69,8 @@ class TraceLoop:
     def step(self, output: Output) -> bool:
         """Take what has come, and show it; return what the output says."""
         batch = self.trace.read()
+        if self.keeper is not None:
+            self.keeper.write(batch)
         finished = self.conversation.feed(batch)
         more = output.batch(batch, finished)
         self.trace.release()
