@@ -6,7 +6,7 @@ from typing import Final, Self
 
 import numpy as np
 
-from furtrace.trace.reading import Boots, Noted, Recording
+from furtrace.trace.reading import Boots, Noted, Origin, Recording
 from furtrace.trace.record import Records, no_records
 
 _FOREVER: Final = 1 << 64
@@ -56,8 +56,8 @@ class Recordings:
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
-        boots = Boots()
-        self._recordings = [Recording(path, boots) for path in paths]
+        self._boots = Boots()
+        self._recordings = [Recording(path, self._boots) for path in paths]
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
@@ -76,6 +76,11 @@ class Recordings:
     def damages(self) -> dict[str, str]:
         """By path, why nothing more could be read of a recording although it was not its end."""
         return {one.path: one.damage for one in self._recordings if one.damage is not None}
+
+    @property
+    def origins(self) -> list[Origin]:
+        """The boots that records are of so far: those of connection N are of number N // FOREIGN_CONNECTIONS."""
+        return self._boots.origins
 
     @property
     def noted(self) -> Noted:

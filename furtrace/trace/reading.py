@@ -27,19 +27,37 @@ _SMALL: Final = 4096
 """Records of a run below which several are put together: what follows works on batches."""
 
 
+@dataclass(frozen=True)
+class Origin:
+    """A boot that records are of.
+
+    ``info``: of its first recording; ``connections``, ``ns``: what was added to the numbers of its connections and to
+    its times.
+    """
+
+    info: TraceInfo
+    connections: int = 0
+    ns: int = 0
+
+
 class Boots:
     """The boots that recordings are of which are read together: the first one's clock and connections are kept."""
 
     def __init__(self) -> None:
-        self._known: dict[str, int] = {}
-        self._offset = 0
+        self._known: dict[str, Origin] = {}
 
-    def shift(self, info: TraceInfo) -> tuple[int, int]:
-        """What to add to the connections and to the times of a recording."""
-        if not self._known:
-            self._offset = info.realtime_offset_ns
-        number = self._known.setdefault(info.boot, len(self._known))
-        return number * FOREIGN_CONNECTIONS, info.realtime_offset_ns - self._offset if number else 0
+    @property
+    def origins(self) -> list[Origin]:
+        """The boots, in the order of their connections: those of the second are :data:`FOREIGN_CONNECTIONS` and up."""
+        return list(self._known.values())
+
+    def of(self, info: TraceInfo) -> Origin:
+        """The boot of a recording."""
+        if info.boot not in self._known:
+            first = next(iter(self._known.values()), None)
+            ns = info.realtime_offset_ns - first.info.realtime_offset_ns if first else 0
+            self._known[info.boot] = Origin(info, len(self._known) * FOREIGN_CONNECTIONS, ns)
+        return self._known[info.boot]
 
 
 @dataclass
@@ -51,15 +69,6 @@ class Noted:
     foreign: int = 0
     short: int = 0
     dropped: int = 0
-
-
-@dataclass(frozen=True)
-class _Interface:
-    """An interface of a section; ``info`` is None for one that is not furtrace's."""
-
-    info: TraceInfo | None
-    connections: int = 0
-    ns: int = 0
 
 
 class Recording:
@@ -83,7 +92,7 @@ class Recording:
         self.info: TraceInfo
         self.noted = Noted()
         self._boots = boots or Boots()
-        self._interfaces: list[_Interface] = []
+        self._interfaces: list[Origin | None] = []  # None: one that is not furtrace's
         self._ended = False  # the section's statistics were there
         self._open = False  # they were not, in what furtrace itself has written
         self._begun: list[Run | Block] = []
@@ -158,7 +167,7 @@ class Recording:
             self._open = not self._ended
         elif block.kind == pcapng.INTERFACE:
             info = _interface_info(block.body)
-            self._interfaces.append(_Interface(info, *(self._boots.shift(info) if info else ())))
+            self._interfaces.append(self._boots.of(info) if info else None)
         elif block.kind == pcapng.STATISTICS:
             self._ended, self._open = True, False
             told = dict(pcapng.options(block.body, 12)).get(pcapng.DROPPED, b"")
@@ -170,7 +179,7 @@ class Recording:
             return no_records()
         records: Records = run.view(RECORD)
         numbers = np.ascontiguousarray(run.heads["interface"])
-        shifts = np.array([(one.info is not None, one.connections, one.ns) for one in self._interfaces] or _NONE)
+        shifts = np.array([(True, one.connections, one.ns) if one else _NONE for one in self._interfaces] or [_NONE])
         ours = numbers < len(self._interfaces)
         ours[ours] = shifts[numbers[ours], 0] != 0
         kinds = np.ascontiguousarray(records["kind"])
@@ -186,7 +195,7 @@ class Recording:
         return records
 
 
-_NONE: Final = [(False, 0, 0)]
+_NONE: Final = (False, 0, 0)
 _NEWEST: Final = max(Kind)
 
 
