@@ -216,7 +216,9 @@ def _shifted(records: Records, shifts: "np.ndarray[tuple[int, int], np.dtype[np.
     """Records of several boots on the first one's clock, each boot's connections with numbers of their own."""
     records = records.copy()
     records["connection"] += shifts[:, 1].astype(np.uint32)
-    records["ns"] += shifts[:, 2].astype(np.uint64)  # wraps round where it is negative
+    times = shifts[:, 2].astype(np.uint64)  # wraps round where it is negative
+    records["ns"] += times
+    records["user_data"] += np.where(records["kind"] == Kind.LOST, times, 0)  # until when
     return records
 
 
