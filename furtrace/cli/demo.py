@@ -14,8 +14,10 @@ from typing import Any
 import click
 from rich.console import Console
 
+from furtrace.cli.demo_report import FirstLines, show_sums
 from furtrace.cli.keeping import Keeper, kept
-from furtrace.cli.outputs import ascii_only, summary, write_lines
+from furtrace.cli.outputs import ascii_only
+from furtrace.cli.shipped import obstacle, replay
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
 from furtrace.demo.errors import DemoError
@@ -25,13 +27,10 @@ from furtrace.demo.process import DemoServer
 from furtrace.demo.profiles import PROFILES
 from furtrace.demo.traffic import MIXED
 from furtrace.model.conversation import Conversation
-from furtrace.model.requests import Requests_
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.filters import Filters
 from furtrace.probe.live import LiveTrace, Target
-from furtrace.trace.record import Records
 from furtrace.views.lines import RequestLines
-from furtrace.views.report import operations_table, queues_table
 
 
 @click.command("demo", short_help="See it work, with a server of our own.")
@@ -58,7 +57,7 @@ from furtrace.views.report import operations_table, queues_table
 @click.option("--record", metavar="FILE", help="Also write the trace to a recording.")
 def command(lines: int, profile: str, seed: int, scale: float, record: str | None, **server: Any) -> None:
     """Mount a FUSE-over-io_uring server of our own in a temporary place, give it traffic, trace it live from its INIT
-    on, and print what was seen, beside what the server itself has logged.
+    on, and print what was seen, beside what the server itself has logged. Where that can't be, a recording is shown.
 
     Nothing stays mounted, and enable_uring is put back to what it was.
 
@@ -68,9 +67,14 @@ def command(lines: int, profile: str, seed: int, scale: float, record: str | Non
       furtrace demo --profile metadata --seed 7 --lines 100
       furtrace demo --mode zero-copy --depth 8 --buffers 2
     """  # noqa: D205, D301 - click folds the lines, and wants the control character itself
+    options = _server_options(**server)
+    why = obstacle(options["mode"], uring=options["uring"])
+    if why is not None:
+        sys.exit(replay(options["mode"], why, lines))
     try:
-        demo = _Demo(profile, seed, scale, _server_options(**server), lines, record)
-        sys.exit(demo.run())
+        sys.exit(_Demo(profile, seed, scale, options, lines, record).run())
+    except CannotTraceError as problem:
+        sys.exit(replay(options["mode"], str(problem), lines))
     except DemoError as problem:
         raise ProbeError(f"The demo did not run: {problem}.") from problem
 
@@ -83,31 +87,18 @@ def _server_options(mode: str, no_uring: bool, buffers: int | None, depth: int) 
     return {"mode": Mode(mode), "uring": not no_uring, "buffers": buffers, "depth": depth}
 
 
-class _FirstLines:
-    """Shows the beginning of a trace, and remembers what each request came to."""
+class CannotTraceError(Exception):
+    """Nothing can be traced on this machine; the message is a part of a sentence."""
 
-    interval = 0.05
 
-    def __init__(self, format_: RequestLines, lines: int, seen: Counter[tuple[int, int, int]]) -> None:
-        self._format = format_
-        self.left = lines
-        self._seen = seen
-
-    def batch(self, batch: Records, finished: Requests_) -> bool:
-        """Write lines until there were enough."""
-        self._seen.update(zip(*(finished[column].tolist() for column in ("unique", "opcode", "error")), strict=True))
-        shown = []
-        for line in (*self._format.noted(batch), *self._format.ended(finished[: self.left])):
-            if self.left > 0:
-                shown.append(line)
-                self.left -= 1
-        write_lines(shown)
-        return True
-
-    def wait(self, seconds: float, stopping: Stopping) -> bool:
-        """Sleep, but not past a signal."""
-        stopping.wait(seconds)
-        return True
+@contextlib.contextmanager
+def _tracing(mountpoint: Path) -> Iterator[LiveTrace]:
+    with contextlib.ExitStack() as stack:
+        try:
+            trace = stack.enter_context(LiveTrace(Target(mount=str(mountpoint)), Filters()))
+        except ProbeError as problem:
+            raise CannotTraceError(str(problem).rstrip(".")) from problem
+        yield trace
 
 
 @dataclass
@@ -132,15 +123,11 @@ class _Demo:
             mountpoint, log = folder / "mnt", folder / "server.log"
             mountpoint.mkdir()
             console.print(f"Attaching the probes, then mounting the demo server on {mountpoint} ...")
-            trace = stack.enter_context(LiveTrace(Target(mount=str(mountpoint)), Filters()))
+            trace = stack.enter_context(_tracing(mountpoint))
             server = DemoServer(**self.server, log=log, directory=mountpoint)
             keeper = stack.enter_context(kept(self.record, trace.info))
             loop = self._trace(stack, trace, server, stopping, keeper)
-            console.print(f"... {summary(self.conversation, loop.elapsed_ns())[0]}", soft_wrap=True)
-            console.print()
-            console.print(operations_table(self.conversation))
-            console.print()
-            console.print(queues_table(self.conversation))
+            show_sums(console, self.conversation, loop.elapsed_ns())
             console.print()
             # What a signal cut off was answered to nobody, so the two can't be the same.
             return self._compare(console, log) if stopping.signal is None else 0
@@ -153,7 +140,7 @@ class _Demo:
         stopping: Stopping,
         keeper: Keeper | None,
     ) -> TraceLoop:
-        output = _FirstLines(
+        output = FirstLines(
             RequestLines(trace.info, self.conversation.paths, ascii_only=ascii_only()), self.lines, self.seen
         )
         with server:

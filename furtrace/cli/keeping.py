@@ -3,13 +3,13 @@
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from furtrace.cli.errors import WriteError
 from furtrace.trace.errors import RecordingError
 from furtrace.trace.files import STDOUT, RingOfFiles, SingleFile
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import Records, is_event, is_lost
+from furtrace.trace.record import Records, is_lost
 from furtrace.wire.text import printable
 
 Files = SingleFile | RingOfFiles
@@ -24,8 +24,11 @@ class Keeper:
 
     def __init__(self, files: Files) -> None:
         self.files = files
-        self.events = 0
-        """Written so far."""
+
+    @property
+    def events(self) -> int:
+        """Events that were written."""
+        return self.files.events
 
     def write(self, batch: Records) -> None:
         """Write what has come.
@@ -33,12 +36,11 @@ class Keeper:
         Raises:
             WriteError: it can't be written.
         """
-        with writing(self.files.path, self.events):
-            lost = is_lost(batch)
-            if lost.any():
-                self.files.lost += int(batch["length"][lost].sum())
+        lost = is_lost(batch)
+        if lost.any():
+            self.files.lost += int(batch["length"][lost].sum())
+        with writing(self.files.path, lambda: self.events):
             self.files.write(batch)
-            self.events += int(is_event(batch).sum())
 
     def flush(self) -> None:
         """Let readers have all of it.
@@ -46,7 +48,7 @@ class Keeper:
         Raises:
             WriteError: it can't be written.
         """
-        with writing(self.files.path, self.events):
+        with writing(self.files.path, lambda: self.events):
             self.files.flush()
 
     def close(self) -> None:
@@ -55,7 +57,7 @@ class Keeper:
         Raises:
             WriteError: it can't be written.
         """
-        with writing(self.files.path, self.events):
+        with writing(self.files.path, lambda: self.events):
             self.files.close()
 
 
@@ -70,8 +72,7 @@ def kept(path: str | None, info: TraceInfo, *, force: bool = False) -> Iterator[
         yield None
         return
     with writing(path):
-        files = SingleFile(path, info, force=force)
-    keeper = Keeper(files)
+        keeper = Keeper(SingleFile(path, info, force=force))
     with closing(keeper):
         yield keeper
 
@@ -89,12 +90,12 @@ def closing(keeper: Keeper) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def writing(path: str, events: int = 0) -> Iterator[None]:
+def writing(path: str, events: Callable[[], int] = int) -> Iterator[None]:
     """What goes wrong with a file becomes a sentence.
 
     Args:
         path: its name.
-        events: how many are in it already.
+        events: tells how many are in it already.
 
     Raises:
         WriteError: it does.
@@ -106,7 +107,7 @@ def writing(path: str, events: int = 0) -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise WriteError("The reader of the recording is gone, so it has ended.") from None
-        holds = f"; it holds the {events} events until then" if events else ""
+        holds = f"; it holds the {events()} events until then" if events() else ""
         raise WriteError(f"{shown(path)} can't be written: {os.strerror(error.errno or 0)}{holds}.") from None
 
 

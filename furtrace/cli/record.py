@@ -18,7 +18,7 @@ from furtrace.cli.stopping import Stopping
 from furtrace.probe.filters import Filters
 from furtrace.probe.live import LiveTrace, Target
 from furtrace.probe.vantage import Vantage
-from furtrace.trace.files import RingOfFiles, SingleFile
+from furtrace.trace.files import RingOfFiles, SingleFile, check
 from furtrace.trace.record import Records, no_records, until_event
 
 if TYPE_CHECKING:
@@ -112,11 +112,13 @@ class _Record:
         process = None
         with contextlib.ExitStack() as stack:
             stopping = stack.enter_context(Stopping())
+            self._check_output()
             self._trace = stack.enter_context(self._live_trace())
             self._keeper = Keeper(self._files())
             stack.enter_context(closing(self._keeper))
             self._keeper.write(self._names())
             self._announce()
+            self._began = time.monotonic()
             if self._options["command"]:
                 process = stack.enter_context(running(self._options["command"], own_output=True))
             reason = self._record(stopping, _has_ended(process) if process is not None else None)
@@ -134,6 +136,13 @@ class _Record:
             kernel_steps=options["steps"] == "kernel",
             ring_pages=_pages(options["buffer"]),
         )
+
+    def _check_output(self) -> None:
+        """Fail before the probes are compiled, not after."""
+        path, force, ring = (self._options[name] for name in ("output", "force", "ring"))
+        if ring is None:
+            with writing(path):
+                check(path, force=force)
 
     def _files(self) -> Files:
         """Make the file."""

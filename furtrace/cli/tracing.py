@@ -71,8 +71,7 @@ class TraceLoop:
         batch = self.trace.read()
         if self.keeper is not None:
             self.keeper.write(batch)
-        finished = self.conversation.feed(batch)
-        more = output.batch(batch, finished)
+        more = all(output.batch(part, self.conversation.feed(part)) for part in self.conversation.cut(batch))
         self.trace.release()
         return more
 

@@ -240,7 +240,7 @@ def _trace_info(plan: Plan, filters: Filters, *, kernel_steps: bool) -> TraceInf
         dialect=str(dialect_of(types.members("fuse_uring_ent_in_out"))),
         vantage=plan.vantage,
         realtime_offset_ns=time.time_ns() - time.monotonic_ns(),
-        command_line=shlex.join(sys.argv)[:_LONGEST_COMMAND],
+        command_line=shlex.join(["furtrace", *sys.argv[1:]])[:_LONGEST_COMMAND],
         boot=Path("/proc/sys/kernel/random/boot_id").read_text().strip(),
         host=platform.node(),
         machine=platform.machine(),

@@ -19,6 +19,30 @@ _COMPRESSED: Final = ".zst"
 _ENDINGS: Final = (".pcapng.zst", ".pcapng")
 
 
+def check(path: str, *, force: bool = False) -> None:
+    """Say early what :func:`create` would say.
+
+    Raises:
+        RecordingError: there is something that is not to be replaced, or standard output is a terminal.
+        OSError: nothing can be made there.
+    """
+    if path == STDOUT:
+        if sys.stdout is None or sys.stdout.isatty():
+            raise RecordingError("a recording is no text for a terminal; give the name of a file, or pipe it on")
+        return
+    Path(path).parent.stat()
+    try:
+        there = os.lstat(path)
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(there.st_mode):
+        raise RecordingError("it is a symbolic link, which is not followed; name the file itself")
+    if not stat.S_ISREG(there.st_mode):
+        raise RecordingError("there is something else than a file; name another one")
+    if not force:
+        raise RecordingError("it is there already; name another one, or replace it with --force")
+
+
 def create(path: str, *, force: bool = False) -> int:
     """Make a file that is not there yet, with mode 0600, and return its descriptor.
 
@@ -30,22 +54,11 @@ def create(path: str, *, force: bool = False) -> int:
         RecordingError: there is something that is not to be replaced.
         OSError: it can't be made.
     """
+    check(path, force=force)
     if path == STDOUT:
-        if sys.stdout is None or sys.stdout.isatty():
-            raise RecordingError("a recording is no text for a terminal; give the name of a file, or pipe it on")
         return os.dup(sys.stdout.fileno())
-    try:
-        there = os.lstat(path)
-    except FileNotFoundError:
-        there = None
-    if there is not None and stat.S_ISLNK(there.st_mode):
-        raise RecordingError("it is a symbolic link, which is not followed; name the file itself")
-    if there is not None and not stat.S_ISREG(there.st_mode):
-        raise RecordingError("there is something else than a file; name another one")
-    if there is not None:
-        if not force:
-            raise RecordingError("it is there already; name another one, or replace it with --force")
-        os.unlink(path)  # noqa: PTH108 - whoever has the old one open keeps it whole
+    if force:
+        Path(path).unlink(missing_ok=True)  # whoever has the old one open keeps it whole
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
@@ -83,8 +96,13 @@ class SingleFile:
 
     @property
     def written(self) -> int:
-        """Bytes in files that are still there."""
+        """Bytes in the file."""
         return self._writer.written
+
+    @property
+    def events(self) -> int:
+        """Events that were written."""
+        return self._writer.events
 
     def write(self, batch: Records) -> None:
         """Write records, and before them what has become known of mounts."""
@@ -130,7 +148,7 @@ class RingOfFiles:
         self._prelude = prelude
         self._kept: deque[tuple[str, int]] = deque()
         self._number = 0
-        self._lost_before = 0
+        self._lost_before = self._events_before = 0
         self.lost = 0
         """Events lost so far; whoever records adds to it."""
         self._begin()
@@ -144,6 +162,11 @@ class RingOfFiles:
     def written(self) -> int:
         """Bytes in files that are still there."""
         return sum(size for _, size in self._kept) + self._file.written
+
+    @property
+    def events(self) -> int:
+        """Events that were written, also to files that are not there any more."""
+        return self._events_before + self._file.events
 
     def _begin(self) -> None:
         self._number += 1
@@ -164,6 +187,7 @@ class RingOfFiles:
         self._file.lost, self._lost_before = self.lost - self._lost_before, self.lost
         self._file.close()
         self._kept.append((self._file.path, self._file.written))
+        self._events_before += self._file.events
 
     def flush(self) -> None:
         """Let readers have all of it."""

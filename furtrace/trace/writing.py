@@ -15,7 +15,7 @@ import zstandard
 
 from furtrace.trace import pcapng
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import HEADER_SIZE, PART_SIZE, RECORD, Records, mounted_record
+from furtrace.trace.record import HEADER_SIZE, PART_SIZE, RECORD, Records, is_event, mounted_record
 
 PIECE: Final = 1536
 """Records that are written at once: a MiB."""
@@ -152,7 +152,8 @@ class RecordingWriter:
         self._mounts: dict[int, str] = {}
         self._began = self._ended = 0
         self.events = 0
-        """Records that were written, hints among them."""
+        """Events that were written."""
+        self._records = 0
         self._write([pcapng.section(_section_options(info)), pcapng.interface(_interface_options(info))])
 
     @property
@@ -181,7 +182,8 @@ class RecordingWriter:
         blocks["ts_high"], blocks["ts_low"] = times >> np.uint64(32), times & np.uint64(0xFFFFFFFF)
         self._began, self._ended = self._began or int(times[0]), int(times[-1])
         self._write([self._bytes[: count * pcapng.PACKET_BLOCK.itemsize].data])
-        self.events += count
+        self._records += count
+        self.events += int(is_event(batch).sum())
 
     def _write(self, pieces: list["bytes | memoryview"]) -> None:
         sum_of_all = xxhash.xxh3_64()
@@ -195,7 +197,7 @@ class RecordingWriter:
 
     def close(self, lost: int) -> None:
         """Write how many events there are and how many were lost, and close the file."""
-        told = [(pcapng.RECEIVED, self.events + lost), (pcapng.DROPPED, lost)]
+        told = [(pcapng.RECEIVED, self._records + lost), (pcapng.DROPPED, lost)]
         times = [(pcapng.STARTED, self._began), (pcapng.ENDED, self._ended)] if self._began else []
         options = [(code, pcapng.timestamp(ns)) for code, ns in times]
         options += [(code, number.to_bytes(8, "little")) for code, number in told]
