@@ -54,35 +54,27 @@ class Conversation:
         fed = [self._feed(piece, doubtful) for part, doubtful in parts for piece in cut_at_inits(part)]
         finished = fed[0] if len(fed) == 1 else np.concatenate([no_requests(), *fed])
         self.paths.feed(batch, any(doubtful for _, doubtful in parts))
-        self.events += int(is_event(batch).sum())
-        self.ended += len(finished)
-        self.errors += int((finished["error"] != 0).sum())
-        self.operations.add(finished)
-        self._note_trouble(batch)
-        for transport, count in zip(*np.unique(finished["transport"], return_counts=True), strict=True):
-            self.by_transport[int(transport)] = self.by_transport.get(int(transport), 0) + int(count)
+        self._count(finished)
         return finished
 
+    def cut(self, batch: Records) -> list[Records]:
+        """The next batch in parts: each to be fed, and what ended in it shown, before the next.
+
+        So what is shown does not depend on how the events came in batches: where a connection begins anew, and where
+        events may be missing, the same numbers and paths mean something else.
+        """
+        return [piece for part, _, _ in _parts(batch, self._doubt_until) for piece in cut_at_inits(part)]
+
     def _parts(self, batch: Records) -> Iterator[tuple[Records, bool]]:
-        """Cut a batch where losses begin and end; True: of this part some may be missing."""
-        times = batch["ns"]
-        start = 0
-        for at in [*np.flatnonzero(is_lost(batch)).tolist(), len(batch)]:
-            within = np.flatnonzero(times[start:at] <= self._doubt_until)
-            end = start + (int(within[-1]) + 1 if len(within) else 0)
-            if end > start:
-                yield batch[start:end], True
-            if at > end:
-                yield batch[end:at], False
-            if at < len(batch):
-                self._note_loss(batch[at])
-            start = at
-        if not len(batch):
-            yield batch, False
+        """Cut a batch where losses begin and end, and note them; True: of this part some may be missing."""
+        for part, doubtful, until in _parts(batch, self._doubt_until):
+            self._doubt_until = until
+            yield part, doubtful
+        for event in batch[is_lost(batch)]:
+            self._note_loss(event)
 
     def _note_loss(self, event: np.void) -> None:
         count, cpu = int(event["length"]), int(event["cpu"])
-        self._doubt_until = max(self._doubt_until, int(event["user_data"]))
         self.lost += count
         if cpu == NO_CPU:
             self.passed_over += count
@@ -92,9 +84,26 @@ class Conversation:
 
     def _feed(self, batch: Records, lost: bool) -> Requests_:
         finished = self.requests.feed(batch, lost)
-        self.queues.update(batch, finished, self.requests.under_way, self.requests.entries())
-        self.pools.update(batch, finished, self.requests.under_way, lost)
+        self._take_in(batch, finished, lost)
+        self._note_events(batch)
         return finished
+
+    def _take_in(self, batch: Records, finished: Requests_, lost: bool) -> None:
+        """Move on what depends on requests; an INIT can only be the first event."""
+        under_way = self.requests.under_way
+        self.queues.update(batch, finished, under_way, self.requests.entries())
+        self.pools.update(batch, finished, under_way, lost)
+
+    def _note_events(self, batch: Records) -> None:
+        self.events += int(is_event(batch).sum())
+        self._note_trouble(batch)
+
+    def _count(self, finished: Requests_) -> None:
+        self.ended += len(finished)
+        self.errors += int((finished["error"] != 0).sum())
+        self.operations.add(finished)
+        for transport, count in zip(*np.unique(finished["transport"], return_counts=True), strict=True):
+            self.by_transport[int(transport)] = self.by_transport.get(int(transport), 0) + int(count)
 
     def _note_trouble(self, batch: Records) -> None:
         overflow = (batch["flags"] & _CQE_OVERFLOW) != 0
@@ -103,6 +112,27 @@ class Conversation:
         self.stopped += int(stopped.sum())
         self.overflows += int(overflow.sum())
         self.trouble.extend(batch[refused | stopped | overflow])
+
+
+def _parts(batch: Records, doubt_until: int) -> Iterator[tuple[Records, bool, int]]:
+    """Cut a batch where losses begin and end; with each part whether some of it may be missing, and until when some is.
+
+    ``doubt_until``: until when before the batch.
+    """
+    times = batch["ns"]
+    start = 0
+    for at in [*np.flatnonzero(is_lost(batch)).tolist(), len(batch)]:
+        within = np.flatnonzero(times[start:at] <= doubt_until)
+        end = start + (int(within[-1]) + 1 if len(within) else 0)
+        if end > start:
+            yield batch[start:end], True, doubt_until
+        if at > end:
+            yield batch[end:at], False, doubt_until
+        if at < len(batch):
+            doubt_until = max(doubt_until, int(batch["user_data"][at]))
+        start = at
+    if not len(batch):
+        yield batch, False, doubt_until
 
 
 _CQE_OVERFLOW: Final = 8

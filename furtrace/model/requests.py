@@ -167,6 +167,7 @@ class Requests:
         self._open_keys: npt.NDArray[np.uint64] = np.empty(0, np.uint64)
         self._connections: dict[int, int] = {}
         self._entries: dict[tuple[int, int], dict[int, int]] = {}
+        self._entry_since: dict[tuple[int, int], int] = {}
         self._entry_free: dict[tuple[int, int], int] = {}
         self.forgotten = 0
         """Requests under way that were dropped because there were more than :data:`MOST_OPEN`."""
@@ -180,8 +181,13 @@ class Requests:
         """Number of entries that were seen in use, by connection and queue."""
         return {place: len(known) for place, known in self._entries.items()}
 
-    def entry_index(self, connection: int, queue: int, entry: int) -> int | None:
-        """The number of an entry within its queue, by its address; None if it was not seen with a request yet."""
+    def entry_index(self, connection: int, queue: int, entry: int, ns: int | None = None) -> int | None:
+        """The number of an entry within its queue, by its address; None if it was not seen with a request yet.
+
+        ``ns``: a time that was fed already; None also if it was not seen with one until then.
+        """
+        if ns is not None and ns < self._entry_since.get((connection, entry), 0):
+            return None
         return self._entries.get((connection, queue), {}).get(entry)
 
     def feed(self, batch: Records, lost: bool = False) -> Requests_:
@@ -264,16 +270,21 @@ class Requests:
         fresh = np.flatnonzero((rows["entry"] != 0) & (rows["entry_index"] < 0))
         if not len(fresh):
             return
-        fresh = fresh[np.argsort(_first_of(rows, fresh, _USES), kind="stable")]
+        uses = _first_of(rows, fresh, _USES)
+        order = np.argsort(uses, kind="stable")
+        fresh, uses = fresh[order], uses[order]
         _, first, inverse = np.unique(_entries_of(rows, fresh), return_index=True, return_inverse=True)
         numbers = np.empty(len(first), np.int32)
         for at in np.argsort(first).tolist():
-            numbers[at] = self._entry_number(rows[fresh[first[at]]])
+            numbers[at] = self._entry_number(rows[fresh[first[at]]], int(uses[first[at]]))
         rows["entry_index"][fresh] = numbers[inverse]
 
-    def _entry_number(self, row: np.void) -> int:
-        known = self._entries.setdefault((int(row["connection"]), int(row["queue"])), {})
-        return known.setdefault(int(row["entry"]), len(known))
+    def _entry_number(self, row: np.void, used_ns: int) -> int:
+        connection, entry = int(row["connection"]), int(row["entry"])
+        known = self._entries.setdefault((connection, int(row["queue"])), {})
+        if entry not in known:
+            self._entry_since[connection, entry] = used_ns
+        return known.setdefault(entry, len(known))
 
     def _derive_assignment(self, finished: Requests_) -> None:
         """Set ``assigned_ns``; see the class."""
@@ -318,8 +329,9 @@ class Requests:
         self._open, self._open_keys = self._open[~gone], self._open_keys[~gone]
         for place in [place for place in self._entries if place[0] == connection]:
             del self._entries[place]
-        for entry in [entry for entry in self._entry_free if entry[0] == connection]:
-            del self._entry_free[entry]
+        for times in (self._entry_free, self._entry_since):
+            for entry in [entry for entry in times if entry[0] == connection]:
+                del times[entry]
 
 
 def cut_at_inits(batch: Records) -> list[Records]:

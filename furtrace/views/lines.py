@@ -240,7 +240,8 @@ class EventLines:
     def lines(self, batch: Records) -> Iterator[str]:
         """Lines of a batch that the model has taken in already."""
         for event in events_only(batch):
-            place_ = int(event["connection"]), int(event["queue"]), int(event["entry"])
+            # The batch may end with the entry's first request: before that its number was not known, however it is cut.
+            place_ = int(event["connection"]), int(event["queue"]), int(event["entry"]), int(event["ns"])
             subject = self._subject(event) if event["unique"] else ""
             yield event_line(event, self._clock, self._dialect, self._requests.entry_index(*place_), subject)
 

@@ -95,3 +95,22 @@ def test_doubt_goes_on_in_the_next_batch() -> None:
     in_two = np.concatenate([conversation.feed(events[:3]), conversation.feed(events[3:])])
     assert in_two.tobytes() == whole_batch.tobytes()
     assert conversation.lost == 1
+
+
+def test_a_batch_is_cut_where_numbers_begin_to_mean_something_else() -> None:
+    conversation = Conversation()
+    first, loss, second = batch(*whole(10, 100)), lost_record(300, 320, 5, cpu=0), batch(*whole(12, 315)[:2])
+    later, begun = batch(*whole(14, 400)), batch(event(Kind.INIT, 600), *whole(16, 700))
+    parts = conversation.cut(batch(first, loss, second[:1], second[1:], later, begun))
+    cut = [[(Kind(event["kind"]), int(event["unique"])) for event in part] for part in parts]
+    four = (Kind.QUEUED, Kind.DELIVERED, Kind.COMMITTED, Kind.ENDED)
+    assert cut == [
+        [(kind, 10) for kind in four],
+        [(Kind.LOST, 0), (Kind.QUEUED, 12)],  # the second one is later than the loss
+        [(Kind.DELIVERED, 12), *((kind, 14) for kind in four)],
+        [(Kind.INIT, 0), *((kind, 16) for kind in four)],
+    ]
+    for part in parts:
+        conversation.feed(part)
+    assert (conversation.lost, conversation.ended) == (5, 3)
+    assert [len(part) for part in conversation.cut(batch())] == [0]

@@ -3,8 +3,9 @@
 import struct
 from typing import Any
 
+import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from furtrace.model.conversation import Conversation
@@ -22,6 +23,7 @@ from furtrace.trace.record import (
     Records,
     Step,
     Transport,
+    lost_record,
 )
 from furtrace.views.lines import EventLines, RequestLines, place
 from furtrace.views.units import Clock
@@ -44,6 +46,7 @@ from tests.unit.events import (
     two_names,
     whole,
 )
+from tests.unit.model.histories import History, histories
 
 # 22:13:20 UTC plus the nanoseconds of an event
 INFO = TraceInfo("7.3.0", "bufpool", "tracepoint", 1_700_000_000_000_000_000)
@@ -338,6 +341,7 @@ def test_unfinished_after_loss() -> None:
     assert line == "22:13:20.000001 7:? client[40] GETATTR #5 <unfinished: unknown, events were lost, 1.0us>"
 
 
+@settings(deadline=None)
 @given(
     st.binary(max_size=16),
     st.binary(max_size=EXTRA_SIZE),
@@ -353,6 +357,31 @@ def test_whatever_a_process_says_a_line_is_a_line(
     done = ended(10, 2, opcode % (1 << 32), error)
     for line in [*_lines(asked, done), *_unfinished(5, asked), *_events(batch(asked, done))]:
         assert line.isprintable()
+
+
+def _shown_of(batches: list[Records]) -> list[str]:
+    """All that is said of batches as they come: lines of events, and of requests that end."""
+    conversation = Conversation()
+    events = EventLines(INFO, conversation.requests, conversation.paths)
+    requests = RequestLines(INFO, conversation.paths)
+    said = []
+    for each in batches:
+        for part in conversation.cut(each):
+            finished = conversation.feed(part)
+            said += [*requests.ended(finished), *events.lines(part)]
+    # Of a part the requests come first, so that their order, which is no matter here, depends on the cutting.
+    return sorted(said)
+
+
+@settings(deadline=None, max_examples=100)
+@given(histories(), st.lists(st.tuples(st.integers(0, 80), st.integers(0, 40)), max_size=2))
+def test_what_is_said_does_not_depend_on_the_cutting(history: History, losses: list[tuple[int, int]]) -> None:
+    every, cuts = history.events, history.cuts
+    for at, length in losses:
+        if at < len(every):
+            begin = int(every["ns"][at])
+            every = batch(every[:at], lost_record(begin, begin + length, 3, cpu=0), every[at:])
+    assert _shown_of(np.split(every, cuts)) == _shown_of([every])
 
 
 # ---- requests with buffers and with zero-copy ----
@@ -621,3 +650,22 @@ def test_many_clients_and_places_do_not_mix() -> None:
     clients = [line.split()[2] for line in lines]
     assert clients == [f"c{n % 3}[{1000 + n % 7}]" for n in range(50)]
     assert [line.split()[1] for line in lines] == [f"7:{n % 4}" for n in range(50)]
+
+
+def test_losses_have_their_lines() -> None:
+    """Where they were, in lines of requests and of events alike."""
+    events = batch(lost_record(1_000_000_000, 1_500_000_000, 17, cpu=3), lost_record(2_000_000_000, 2_250_000_000, 1))
+    conversation = Conversation()
+    conversation.feed(events)
+    of_requests = list(RequestLines(INFO, conversation.paths).noted(events))
+    of_events = list(EventLines(INFO, conversation.requests, conversation.paths).lines(events))
+    assert of_requests == of_events
+    assert [line.split(" ", 1)[1].rpartition(" until ")[0] for line in of_requests] == [
+        "LOST 17 events",
+        "LOST 1 event",
+    ]
+    assert [line.rpartition(", ")[2] for line in of_requests] == ["on CPU 3", "as the kernel ran no probe"]
+    begins, ends = zip(
+        *((line.split()[0], line.split(" until ")[1].split(",")[0]) for line in of_requests), strict=True
+    )
+    assert [text.rpartition(":")[2][2:] for text in (*begins, *ends)] == [".000000", ".000000", ".500000", ".250000"]
