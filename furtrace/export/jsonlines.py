@@ -16,7 +16,7 @@ from furtrace.model.paths import Subject
 from furtrace.model.pools import Holding, Pool
 from furtrace.model.requests import REQUEST, Requests_
 from furtrace.model.zerocopy import CopiedBecause, copied_because
-from furtrace.trace.record import NO_QUEUE, NOT_COUNTED, RECORD, Flag, Kind, Step, Transport, comm, names
+from furtrace.trace.record import NO_CPU, NO_QUEUE, NOT_COUNTED, RECORD, Flag, Kind, Step, Transport, comm, names
 from furtrace.wire.bodies import REPLIES, REQUESTS
 from furtrace.wire.opcodes import command_name, fixed_io_name, header_part_name, opcode_name
 
@@ -165,6 +165,7 @@ def event_object(record: np.void) -> dict[str, Any]:
         "tid": event["tid"],
         "comm": _text(comm(event["comm"])),
         "cqe_overflow": bool(flags & _CQE_OVERFLOW),
+        **_loss(event),
         "header": event["header"][: event["header_size"]].hex() or None,
         "extra": event["extra"][: event["extra_size"]].hex() or None,
     }
@@ -178,6 +179,16 @@ _HAS_ERROR, _CQE_OVERFLOW, _HAS_BUFFER, _HAS_SLOT, _READABLE, _WRITABLE = (
     *(int(Flag.HAS_ERROR), int(Flag.CQE_OVERFLOW), int(Flag.HAS_BUFFER)),
     *(int(Flag.HAS_SLOT), int(Flag.PAGES_READABLE), int(Flag.PAGES_WRITABLE)),
 )
+
+
+def _loss(event: _Members) -> dict[str, Any]:
+    """Of LOST: how many events, until when, and on which CPU they found no room; None there: no probe was run."""
+    if event["kind"] != Kind.LOST:
+        return _NO_LOSS
+    return {"lost": event["length"], "lost_until_ns": event["user_data"], "lost_cpu": _known(event["cpu"], NO_CPU)}
+
+
+_NO_LOSS: Final = {"lost": None, "lost_until_ns": None, "lost_cpu": None}
 
 
 def _is_copy(event: _Members) -> bool:

@@ -13,7 +13,7 @@ from furtrace.model.operations import phase_ns
 from furtrace.model.paths import OF_TWO, Paths, Subject
 from furtrace.model.requests import Requests, Requests_, first_seen, state
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import NO_QUEUE, OPERATION_OFFSET, Flag, Kind, Records, Transport, events_only
+from furtrace.trace.record import NO_CPU, NO_QUEUE, OPERATION_OFFSET, Flag, Kind, Records, Transport, events_only
 from furtrace.views.arguments import NAMED_BESIDES, arguments, error_text, results
 from furtrace.views.copying import copying
 from furtrace.views.names import comm, quoted_names
@@ -24,7 +24,7 @@ from furtrace.wire.dialect import Dialect
 from furtrace.wire.opcodes import Opcode, command_name, opcode_name
 
 _COMMANDS: Final = (Kind.REGISTER, Kind.ADD_QUEUE, Kind.ADD_BUFPOOL)
-_NOTED: Final = (Kind.INIT, *_COMMANDS, Kind.READY, Kind.REFUSED, Kind.STOPPED)
+_NOTED: Final = (Kind.INIT, *_COMMANDS, Kind.READY, Kind.REFUSED, Kind.STOPPED, Kind.LOST)
 
 
 def place(connection: int, queue: int, entry: int | None, transport: int) -> str:
@@ -166,7 +166,7 @@ class RequestLines:
             )
 
     def noted(self, batch: Records) -> Iterator[str]:
-        """Lines of the events that belong to no request: set-up, and commands that the kernel refused."""
+        """Lines of the events that belong to no request: set-up, commands that the kernel refused, losses."""
         for event in batch[np.isin(batch["kind"], _NOTED)]:
             yield event_line(event, self._clock, self._dialect, None)
 
@@ -177,6 +177,8 @@ def event_line(event: np.void, clock: Clock, dialect: Dialect, entry: int | None
     ``subject``: the path and more of the request, for an event of one.
     """
     kind = Kind(event["kind"])
+    if kind is Kind.LOST:
+        return _loss_line(event, clock)
     where = place(int(event["connection"]), int(event["queue"]), entry, int(event["transport"]))
     words = [clock(int(event["ns"])), where, kind.name]
     if kind is Kind.INIT:
@@ -195,6 +197,13 @@ def event_line(event: np.void, clock: Clock, dialect: Dialect, entry: int | None
     if event["flags"] & Flag.CQE_OVERFLOW:
         words.append("(the completion queue overflowed)")
     return " ".join(words)
+
+
+def _loss_line(event: np.void, clock: Clock) -> str:
+    count, cpu = int(event["length"]), int(event["cpu"])
+    why = "as the kernel ran no probe" if cpu == NO_CPU else f"on CPU {cpu}"
+    until = clock(int(event["user_data"]))
+    return f"{clock(int(event['ns']))} LOST {count} event{'' if count == 1 else 's'} until {until}, {why}"
 
 
 def _about(event: np.void, subject: str) -> str:

@@ -342,6 +342,9 @@ def test_an_event_of_which_all_is_known() -> None:
         "tid": 901,
         "comm": "server",
         "cqe_overflow": True,
+        "lost": None,
+        "lost_until_ns": None,
+        "lost_cpu": None,
         "header": "abcd",
         "extra": "010203",
     }
@@ -503,3 +506,10 @@ def test_summary() -> None:
         "pools": [],
         "elapsed_ns": 123,
     }
+
+
+def test_a_loss() -> None:
+    made = event_object(lost_record(5, 9, 17, cpu=3)[0])
+    assert (made["event"], made["ns"], made["lost"], made["lost_until_ns"], made["lost_cpu"]) == ("LOST", 5, 17, 9, 3)
+    made = event_object(lost_record(5, 9, 2)[0])
+    assert (made["lost"], made["lost_cpu"]) == (2, None)
