@@ -92,6 +92,13 @@ class Recordings:
             dropped=sum(one.dropped for one in all_noted),
         )
 
+    def pieces(self) -> Iterator[list[Records]]:
+        """Yield the same in pieces, see :meth:`~furtrace.trace.reading.Recording.pieces`."""
+        if len(self._recordings) == 1:
+            yield from self._recordings[0].pieces()
+        else:
+            yield from ([batch] for batch in self.batches())
+
     def batches(self) -> Iterator[Records]:
         """Yield the records of all, by time; a batch is good until the next one is asked for."""
         if len(self._recordings) == 1:

@@ -138,25 +138,27 @@ class Recording:
 
     def batches(self) -> Iterator[Records]:
         """Yield the records in the file's order; a batch is good until the next one is asked for."""
-        yield from self._batches_of(self._begun)
+        for pieces in self.pieces():
+            yield from _together(pieces)
+
+    def pieces(self) -> Iterator[list[Records]]:
+        """Yield the same in pieces as they lie in the file, several megabytes of them at a time.
+
+        To put them together costs as much as to read them.
+        """
+        yield self._pieces_of(self._begun)
         self._begun = []
         for chunk in self._chunks:
-            yield from self._batches_of(chunk)
+            yield self._pieces_of(chunk)
 
-    def _batches_of(self, chunk: list[Run | Block]) -> Iterator[Records]:
-        runs: list[Records] = []
+    def _pieces_of(self, chunk: list[Run | Block]) -> list[Records]:
+        pieces: list[Records] = []
         for item in chunk:
             if isinstance(item, Block):
                 self._note(item)
-                continue
-            records = self._records(item)
-            if len(records) >= _SMALL:
-                yield from _together(runs)
-                runs = []
-                yield records
             else:
-                runs.append(records)
-        yield from _together(runs)
+                pieces.append(self._records(item))
+        return pieces
 
     def _note(self, block: Block) -> None:
         if block.kind == pcapng.SECTION:
@@ -195,6 +197,7 @@ class Recording:
         return records
 
 
+_WHOLE: Final = np.dtype(f"V{RECORD.itemsize}")
 _NONE: Final = (False, 0, 0)
 _NEWEST: Final = max(Kind)
 
@@ -222,11 +225,25 @@ def _shifted(records: Records, shifts: "np.ndarray[tuple[int, int], np.dtype[np.
     return records
 
 
-def _together(runs: list[Records]) -> Iterator[Records]:
-    if len(runs) == 1:
-        yield runs[0]
-    elif runs:
-        yield np.concatenate(runs)
+def _together(pieces: list[Records]) -> Iterator[Records]:
+    """Large pieces as they are, small ones put together."""
+    small: list[Records] = []
+    for piece in pieces:
+        if len(piece) < _SMALL:
+            small.append(piece)
+        else:
+            yield from _joined(small)
+            small = []
+            yield piece
+    yield from _joined(small)
+
+
+def _joined(pieces: list[Records]) -> Iterator[Records]:
+    if len(pieces) == 1:
+        yield pieces[0]
+    elif pieces:
+        # As one array of bytes each: numpy copies a record of so many members member by member.
+        yield np.concatenate([piece.view(_WHOLE) for piece in pieces]).view(RECORD)
 
 
 def _opened(path: str) -> BinaryIO:
