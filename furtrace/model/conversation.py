@@ -63,11 +63,11 @@ class Conversation:
         So what is shown does not depend on how the events came in batches: where a connection begins anew, and where
         events may be missing, the same numbers and paths mean something else.
         """
-        return [piece for part, _, _ in _parts(batch, self._doubt_until) for piece in cut_at_inits(part)]
+        return [piece for part, _, _ in cut_at_losses(batch, self._doubt_until) for piece in cut_at_inits(part)]
 
     def _parts(self, batch: Records) -> Iterator[tuple[Records, bool]]:
         """Cut a batch where losses begin and end, and note them; True: of this part some may be missing."""
-        for part, doubtful, until in _parts(batch, self._doubt_until):
+        for part, doubtful, until in cut_at_losses(batch, self._doubt_until):
             self._doubt_until = until
             yield part, doubtful
         for event in batch[is_lost(batch)]:
@@ -114,7 +114,7 @@ class Conversation:
         self.trouble.extend(batch[refused | stopped | overflow])
 
 
-def _parts(batch: Records, doubt_until: int) -> Iterator[tuple[Records, bool, int]]:
+def cut_at_losses(batch: Records, doubt_until: int) -> Iterator[tuple[Records, bool, int]]:
     """Cut a batch where losses begin and end; with each part whether some of it may be missing, and until when some is.
 
     ``doubt_until``: until when before the batch.
