@@ -6,6 +6,7 @@ from typing import Final, Self
 
 import numpy as np
 
+from furtrace.trace.info import TraceInfo
 from furtrace.trace.reading import Boots, Noted, Origin, Recording
 from furtrace.trace.record import Records, no_records
 
@@ -76,6 +77,11 @@ class Recordings:
     def damages(self) -> dict[str, str]:
         """By path, why nothing more could be read of a recording although it was not its end."""
         return {one.path: one.damage for one in self._recordings if one.damage is not None}
+
+    @property
+    def infos(self) -> list[TraceInfo]:
+        """Of each of them."""
+        return [recording.info for recording in self._recordings]
 
     @property
     def origins(self) -> list[Origin]:
