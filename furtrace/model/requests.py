@@ -596,9 +596,9 @@ def _fill_dev_reply(rows: Requests_, events: Events, at: Places) -> None:
 
 def _fill_moved(rows: Requests_, events: Events, at: Places) -> None:
     opcodes, sizes = events["opcode"], rows["answer_size"][at]
-    brought = at[np.isin(opcodes, _BRINGERS)]
+    brought = at[np.isin(opcodes, BRINGERS)]
     rows["moved"][brought] = rows["reply_size"][brought]
-    wrote = at[np.isin(opcodes, _WRITERS) & (sizes >= 4)]
+    wrote = at[np.isin(opcodes, WRITERS) & (sizes >= 4)]
     rows["moved"][wrote] = _part(rows["answer"][wrote], 0, 4).view("<u4")
     copied = at[(opcodes == Opcode.COPY_FILE_RANGE_64) & (sizes >= 8)]
     rows["moved"][copied] = _part(rows["answer"][copied], 0, 8).view("<i8")
@@ -621,9 +621,9 @@ _IN_SLOT: Final = np.uint16(Flag.ZERO_COPIED | Flag.HAS_SLOT)
 _ZERO_COPY: Final = _IN_SLOT | np.uint16(Flag.QUEUE_ZERO_COPY | Flag.FILE_ZERO_COPY | Flag.HAS_PAGES)
 """What is so of a request whose pages are registered: ``can_zero_copy_req()`` has said yes."""
 _ABOUT_COPYING: Final = _ZERO_COPY | np.uint16(Flag.POOL)
-_BRINGERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)
-_WRITERS: Final = (Opcode.WRITE, Opcode.COPY_FILE_RANGE)  # their reply is a fuse_write_out: u32 size first
-MOVERS: Final = (*_BRINGERS, *_WRITERS, Opcode.COPY_FILE_RANGE_64)  # the last: a u64, fuse_copy_file_range_out
+BRINGERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)
+WRITERS: Final = (Opcode.WRITE, Opcode.COPY_FILE_RANGE)  # their reply is a fuse_write_out: u32 size first
+MOVERS: Final = (*BRINGERS, *WRITERS, Opcode.COPY_FILE_RANGE_64)  # the last: a u64, fuse_copy_file_range_out
 """Operations whose result is a number of bytes, ``moved``."""
 _UNANSWERED: Final = (Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT)
 _GIVEN_UP: Final = (-4, -103, -107)  # EINTR, ECONNABORTED, ENOTCONN
