@@ -270,7 +270,7 @@ class Requests:
         fresh = np.flatnonzero((rows["entry"] != 0) & (rows["entry_index"] < 0))
         if not len(fresh):
             return
-        uses = _first_of(rows, fresh, _USES)
+        uses = first_of(rows, fresh, _USES)
         order = np.argsort(uses, kind="stable")
         fresh, uses = fresh[order], uses[order]
         _, first, inverse = np.unique(_entries_of(rows, fresh), return_index=True, return_inverse=True)
@@ -347,10 +347,10 @@ _TIMES: Final = ("queued_ns", "dry_ns", *_USES, "unregistered_ns", "ended_ns")
 
 def first_seen(rows: Requests_) -> npt.NDArray[np.uint64]:
     """When each request was first seen: the first of its times that is known, in nanoseconds."""
-    return _first_of(rows, np.arange(len(rows)), _TIMES)
+    return first_of(rows, np.arange(len(rows)), _TIMES)
 
 
-def _first_of(rows: Requests_, at: Places, columns: tuple[str, ...]) -> npt.NDArray[np.uint64]:
+def first_of(rows: Requests_, at: Places, columns: tuple[str, ...]) -> npt.NDArray[np.uint64]:
     """The first of these columns that is not 0, for each row at ``at``."""
     first: npt.NDArray[np.uint64] = rows[columns[0]][at]
     unknown = np.flatnonzero(first == 0)
