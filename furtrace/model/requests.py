@@ -475,7 +475,7 @@ def _fill_registered(rows: Requests_, events: Events, at: Places) -> None:
     fine = events["error"] == 0
     events, at = events.only(fine), at[fine]
     rows["registered_ns"][at] = events["ns"]
-    rows["flags"][at] |= _ZERO_COPY
+    rows["flags"][at] |= ZERO_COPY
     for column, source in (("slot", "slot"), ("page_bytes", "length"), ("segments", "segments")):
         rows[column][at] = events[source]
 
@@ -504,7 +504,7 @@ def _fill_delivered(rows: Requests_, events: Events, at: Places) -> None:
     rows["transport"][at] = events["transport"]
     _fill_place(rows, events, at)
     _fill_client(rows, events, at)
-    unanswered = np.isin(events["opcode"], _UNANSWERED)
+    unanswered = np.isin(events["opcode"], UNANSWERED)
     if unanswered.any():
         _fill_unanswered(rows, events.only(unanswered), at[unanswered])
     whole = (rows["operation_size"][at] == 0) & ((flags & Flag.HEADER_FROM_SERVER) != 0)
@@ -549,7 +549,7 @@ def _fill_place(rows: Requests_, events: Events, at: Places) -> None:
 
 def _fill_committed(rows: Requests_, events: Events, at: Places) -> None:
     rows["committed_ns"][at] = events["ns"]
-    copying = events["flags"] & _ABOUT_COPYING
+    copying = events["flags"] & ABOUT_COPYING
     if copying.any():
         rows["flags"][at] |= copying
     rows["transport"][at] = events["transport"]
@@ -570,7 +570,7 @@ def _fill_ended(rows: Requests_, events: Events, at: Places) -> None:
     rows["queue"][at[has_queue]] = queues[has_queue]
     _fill_client(rows, events, at)
     # Of a request by /dev/fuse, whoever ends it is the server that writes the reply, unless it was given up.
-    replied = (transports == Transport.DEV) & ~np.isin(errors, _GIVEN_UP)
+    replied = (transports == Transport.DEV) & ~np.isin(errors, GIVEN_UP)
     if replied.any():
         _fill_dev_reply(rows, events.only(replied), at[replied])
     fine = errors == 0
@@ -618,15 +618,15 @@ _FILLS: Final = {
 }
 """What each kind's events tell of a request; applied in this order, which is the kernel's."""
 _IN_SLOT: Final = np.uint16(Flag.ZERO_COPIED | Flag.HAS_SLOT)
-_ZERO_COPY: Final = _IN_SLOT | np.uint16(Flag.QUEUE_ZERO_COPY | Flag.FILE_ZERO_COPY | Flag.HAS_PAGES)
+ZERO_COPY: Final = _IN_SLOT | np.uint16(Flag.QUEUE_ZERO_COPY | Flag.FILE_ZERO_COPY | Flag.HAS_PAGES)
 """What is so of a request whose pages are registered: ``can_zero_copy_req()`` has said yes."""
-_ABOUT_COPYING: Final = _ZERO_COPY | np.uint16(Flag.POOL)
+ABOUT_COPYING: Final = ZERO_COPY | np.uint16(Flag.POOL)
 BRINGERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)
 WRITERS: Final = (Opcode.WRITE, Opcode.COPY_FILE_RANGE)  # their reply is a fuse_write_out: u32 size first
 MOVERS: Final = (*BRINGERS, *WRITERS, Opcode.COPY_FILE_RANGE_64)  # the last: a u64, fuse_copy_file_range_out
 """Operations whose result is a number of bytes, ``moved``."""
-_UNANSWERED: Final = (Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT)
-_GIVEN_UP: Final = (-4, -103, -107)  # EINTR, ECONNABORTED, ENOTCONN
+UNANSWERED: Final = (Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT)
+GIVEN_UP: Final = (-4, -103, -107)  # EINTR, ECONNABORTED, ENOTCONN
 
 
 def _part(header: npt.NDArray[np.void], offset: int, size: int) -> npt.NDArray[np.void]:
