@@ -6,6 +6,7 @@ from typing import Final, Self
 
 import numpy as np
 
+from furtrace.trace.errors import RecordingError
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.reading import Boots, Noted, Origin, Recording
 from furtrace.trace.record import Records, no_records
@@ -31,8 +32,8 @@ class _Source:
 
     @property
     def known_until(self) -> int:
-        """Up to which time nothing more can come."""
-        return int(self.records["ns"][-1]) if len(self.records) else _FOREVER
+        """Up to which time hardly anything more can come; those of several CPUs are not quite in order."""
+        return int(self.records["ns"].max()) if len(self.records) else _FOREVER
 
     def take(self, until: int) -> Records:
         """What there is up to a time; the order within a recording stays as it is."""
@@ -63,7 +64,10 @@ class Recordings:
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             for recording in self._recordings:
-                stack.enter_context(recording)
+                try:
+                    stack.enter_context(recording)
+                except RecordingError as problem:
+                    raise RecordingError(recording.path, str(problem)) from None
             self._stack = stack.pop_all()
         self.info = self._recordings[0].info
         for recording in self._recordings:
