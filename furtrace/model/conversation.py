@@ -50,8 +50,8 @@ class Conversation:
         Args:
             batch: events in the order of the ring buffer; a LOST among them comes before all that it may concern.
         """
-        parts = list(self._parts(batch))
-        fed = [self._feed(piece, doubtful) for part, doubtful in parts for piece in cut_at_inits(part)]
+        parts = list(self.parts(batch))
+        fed = [self._feed(part, doubtful) for part, doubtful in parts]
         finished = fed[0] if len(fed) == 1 else np.concatenate([no_requests(), *fed])
         self.paths.feed(batch, any(doubtful for _, doubtful in parts))
         self._count(finished)
@@ -65,11 +65,12 @@ class Conversation:
         """
         return [piece for part, _, _ in cut_at_losses(batch, self._doubt_until) for piece in cut_at_inits(part)]
 
-    def _parts(self, batch: Records) -> Iterator[tuple[Records, bool]]:
-        """Cut a batch where losses begin and end, and note them; True: of this part some may be missing."""
+    def parts(self, batch: Records) -> Iterator[tuple[Records, bool]]:
+        """As :meth:`cut`, and note the losses; True: of this part some may be missing."""
         for part, doubtful, until in cut_at_losses(batch, self._doubt_until):
             self._doubt_until = until
-            yield part, doubtful
+            for piece in cut_at_inits(part):
+                yield piece, doubtful
         for event in batch[is_lost(batch)]:
             self._note_loss(event)
 
@@ -104,6 +105,16 @@ class Conversation:
         self.operations.add(finished)
         for transport, count in zip(*np.unique(finished["transport"], return_counts=True), strict=True):
             self.by_transport[int(transport)] = self.by_transport.get(int(transport), 0) + int(count)
+
+    def count_anew(self) -> None:
+        """Count from here on; what is known stays."""
+        self.operations, self.trouble = Operations(), deque(maxlen=_REMEMBERED)
+        self.events = self.ended = self.errors = self.lost = self.passed_over = 0
+        self.refused = self.stopped = self.overflows = 0
+        self.lost_by_cpu, self.by_transport = [], {}
+        self.requests.forgotten = 0
+        self.queues.count_anew()
+        self.pools.count_anew()
 
     def _note_trouble(self, batch: Records) -> None:
         overflow = (batch["flags"] & _CQE_OVERFLOW) != 0

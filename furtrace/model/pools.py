@@ -106,6 +106,12 @@ class Pool:
         self.slots.clear()
         self.free = self.dry_since_ns = None
 
+    def count_anew(self) -> None:
+        """Count from here on."""
+        self.peak = self.in_use
+        self.selected = self.recycled = self.dry = self.registered = self.failed = self.zero_copied_bytes = 0
+        self.because = {}
+
     def settle(self, lost: int) -> None:
         """After a batch: what can't be so is not known."""
         if lost:
@@ -151,6 +157,11 @@ class Pools:
         for pool in self._pools.values():
             pool.settle(lost)
         self._waiting(under_way)
+
+    def count_anew(self) -> None:
+        """Count from here on."""
+        for pool in self._pools.values():
+            pool.count_anew()
 
     def _pool(self, place: Place) -> Pool:
         return self._pools.setdefault(place, Pool(*place))

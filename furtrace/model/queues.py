@@ -81,6 +81,11 @@ class Queues:
         )
         self._states(under_way)
 
+    def count_anew(self) -> None:
+        """Count from here on."""
+        for queue in self._queues.values():
+            queue.delivered, queue.deepest = 0, queue.backlog
+
     def _queue(self, place: tuple[int, int]) -> Queue:
         return self._queues.setdefault(place, Queue(*place))
 
