@@ -4,6 +4,7 @@ import contextlib
 import math
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -119,7 +120,7 @@ class _Live:
                     return loop.run(ScreenOutput(trace.info, self._conversation, terminal), stopping)
             output = self._output(trace)
             reason = loop.run(output, stopping)
-            output.end(loop.elapsed_ns())
+            output.end(loop.elapsed_ns(), time.monotonic_ns())
         except OSError as error:
             raise OutputError(error) from None
         return reason

@@ -59,7 +59,7 @@ class What:
     client: int | None
     opcodes: frozenset[int]
     queues: frozenset[int]
-    forgets: bool
+    forgets: bool = False
 
 
 def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -69,7 +69,21 @@ def filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def recorded_filter_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options that say what to show of a recording; :func:`what` takes them in."""
+    for option in reversed(_RECORDED_FILTERS):
+        command = option(command)
+    return command
+
+
 _PID = click.IntRange(min=1)
+_REQUEST_FILTERS = (
+    click.option("--client", metavar="PID", type=_PID, help="Only requests of this client process."),
+    click.option("--op", "opcodes", metavar="OP,...", type=OpcodeList(), default=frozenset(),
+                 help="Only these operations, by name or number: READ,WRITE."),
+    click.option("--queue", "queues", metavar="N,...", type=NumberList(), default=frozenset(),
+                 help="Only these queues of the ring."),
+)  # fmt: skip
 # --mount is no click.Path: that would look at the directory, and wait for ever where the server hangs.
 _FILTERS = (
     click.option("--connection", metavar="N", type=click.IntRange(min=1),
@@ -77,14 +91,16 @@ _FILTERS = (
     click.option("--mount", metavar="DIR", type=str,
                  help="Only the connection mounted on DIR; if none is yet, wait for it and miss nothing of its start."),
     click.option("--pid", metavar="PID", type=_PID, help="Only connections that this server process serves."),
-    click.option("--client", metavar="PID", type=_PID, help="Only requests of this client process."),
-    click.option("--op", "opcodes", metavar="OP,...", type=OpcodeList(), default=frozenset(),
-                 help="Only these operations, by name or number: READ,WRITE."),
-    click.option("--queue", "queues", metavar="N,...", type=NumberList(), default=frozenset(),
-                 help="Only these queues of the ring."),
+    *_REQUEST_FILTERS,
     click.option("--forgets", is_flag=True,
                  help="Also FORGET and INTERRUPT, by watching read(2); this slows every system call of the machine."),
 )  # fmt: skip
+_RECORDED_FILTERS = (
+    click.option("--connection", metavar="N", type=click.IntRange(min=1), help="Only the connection of this number."),
+    click.option("--mount", metavar="DIR", type=str, help="Only the connection that was mounted on DIR."),
+    click.option("--pid", metavar="PID", type=_PID, help="Only connections that this server process served."),
+    *_REQUEST_FILTERS,
+)
 
 
 def filters_text(wanted: What) -> str:
@@ -118,7 +134,7 @@ def what(options: dict[str, Any]) -> What:
     Raises:
         click.UsageError: they exclude each other.
     """
-    taken = What(**{name: options.pop(name) for name in What.__dataclass_fields__})
+    taken = What(**{name: options.pop(name) for name in What.__dataclass_fields__ if name in options})
     if sum(choice is not None for choice in (taken.connection, taken.mount, taken.pid)) > 1:
         raise click.UsageError("--connection, --mount and --pid choose the connection in different ways; give one.")
     return taken

@@ -16,7 +16,7 @@ from furtrace.model.zerocopy import CopiedBecause
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Records, events_only
 from furtrace.views.copying import REASONS, SHORT
-from furtrace.views.lines import EventLines, RequestLines
+from furtrace.views.lines import EventLines, RequestLines, ended_before
 from furtrace.views.live import LiveView
 from furtrace.views.terminal import Terminal
 
@@ -39,11 +39,25 @@ class _Lines:
 
     def _write(self, lines: Iterable[str]) -> bool:
         """Write lines that count; False once there were enough."""
-        text = list(lines if self._left is None else islice(lines, self._left))
-        write_lines(text)
-        if self._left is not None:
-            self._left -= len(text)
+        write_lines(self._counted(lines))
         return self._left != 0
+
+    def _counted(self, lines: Iterable[str]) -> list[str]:
+        """As many of the lines as are still wanted."""
+        if self._left is None:
+            return list(lines)
+        text = list(islice(lines, self._left))
+        self._left -= len(text)
+        return text
+
+
+def _merged(lines: list[str], others: list[str], places: list[int]) -> list[str]:
+    """Lines with others between them: before how many of them each is to stand; not past the last."""
+    merged, start = [], 0
+    for other, place in zip(others, places, strict=True):
+        merged += [*lines[start:place], *([other] if place <= len(lines) else [])]
+        start = place
+    return merged + lines[start:]
 
 
 def write_lines(lines: list[str]) -> None:
@@ -69,13 +83,15 @@ class PlainOutput(_Lines):
         self._conversation = conversation
 
     def batch(self, batch: Records, finished: Requests_) -> bool:
-        """Write the batch's set-up and trouble, then the requests that ended in it."""
-        write_lines(list(self._format.noted(batch)))
-        return self._write(self._format.ended(finished))
+        """Write the batch's set-up and trouble, and the requests that ended in it, by time."""
+        noted = list(self._format.noted(batch))
+        ended = self._counted(self._format.ended(finished))
+        write_lines(_merged(ended, noted, ended_before(finished, batch)) if noted else ended)
+        return self._left != 0
 
-    def end(self, _elapsed_ns: int) -> None:
-        """Write the requests that are still under way."""
-        self._write(self._format.unfinished(self._conversation.requests.under_way, time.monotonic_ns()))
+    def end(self, _elapsed_ns: int, now_ns: int) -> None:
+        """Write the requests that are still under way at a time."""
+        self._write(self._format.unfinished(self._conversation.requests.under_way, now_ns))
 
 
 class EventOutput(_Lines):
@@ -89,7 +105,7 @@ class EventOutput(_Lines):
         """Write the batch."""
         return self._write(self._format.lines(batch))
 
-    def end(self, _elapsed_ns: int) -> None:
+    def end(self, _elapsed_ns: int, _now_ns: int) -> None:
         """Write nothing more."""
 
 
@@ -111,7 +127,7 @@ class JsonOutput(_Lines):
     def _objects(self, finished: Requests_) -> Iterator[dict[str, Any]]:
         return request_objects(finished, self._conversation.paths.subjects(finished))
 
-    def end(self, elapsed_ns: int) -> None:
+    def end(self, elapsed_ns: int, _now_ns: int) -> None:
         """Write the requests that are still under way, then the summary."""
         if not self._events:
             under_way = self._conversation.requests.under_way

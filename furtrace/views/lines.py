@@ -171,6 +171,14 @@ class RequestLines:
             yield event_line(event, self._clock, self._dialect, None)
 
 
+def ended_before(finished: Requests_, batch: Records) -> list[int]:
+    """How many of the requests that ended in a batch did so before each event that :meth:`RequestLines.noted` tells."""
+    times = batch["ns"][np.isin(batch["kind"], _NOTED)]
+    ended = np.maximum.accumulate(finished["ended_ns"])
+    places: list[int] = np.searchsorted(ended, np.maximum.accumulate(times), side="right").tolist()
+    return places
+
+
 def event_line(event: np.void, clock: Clock, dialect: Dialect, entry: int | None, subject: str = "") -> str:
     """One line for one event: time, place, its name, and what it carried.
 
