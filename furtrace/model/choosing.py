@@ -9,7 +9,7 @@ A request is named by its connection, its ``unique``, and which of the connectio
 begins the next.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
@@ -115,11 +115,11 @@ class Criteria:
 
     Args:
         wanted: what that is.
-        mounts: mount points by connection, as they become known.
+        mounts: gives mount points by connection, as they are known.
 
     """
 
-    def __init__(self, wanted: Wanted, mounts: Mapping[int, str]) -> None:
+    def __init__(self, wanted: Wanted, mounts: Callable[[], Mapping[int, str]]) -> None:
         self._wanted = wanted
         self._mounts = mounts
         self._began_ns: int | None = None
@@ -158,7 +158,7 @@ class Criteria:
     def _sample(self, rows: Requests_, *, ended: bool) -> Sample:
         paths = self._paths or Paths()
         return Sample(
-            rows, lambda: (paths.subjects if ended else paths.present)(rows), self._mounts, self._began_ns or 0
+            rows, lambda: (paths.subjects if ended else paths.present)(rows), self._mounts(), self._began_ns or 0
         )
 
     def _of_client(self, rows: Requests_, client: int) -> Mask:
@@ -279,7 +279,7 @@ class AtOnce:
 
     def __init__(self, wanted: Wanted, mounts: Mapping[int, str]) -> None:
         self._wanted = wanted
-        self._criteria = Criteria(wanted, mounts)
+        self._criteria = Criteria(wanted, lambda: mounts)
 
     def take(self, piece: Records, lost: bool) -> Taken:
         """As :meth:`Choice.take`; it is not known which events are of requests that will be shown, so all count."""
@@ -326,17 +326,17 @@ class Judge:
 
     Args:
         wanted: what is asked for; its connection alone is fed.
-        mounts: mount points by connection, as they become known.
         whole: as of :class:`~furtrace.model.requests.Requests`.
+        mounts: as the attribute, where another one has gone over the recording before; None: as far as it has come.
 
     Attributes:
         mounts: at which paths each connection was mounted.
 
     """
 
-    def __init__(self, wanted: Wanted, mounts: Mapping[int, str], *, whole: bool) -> None:
+    def __init__(self, wanted: Wanted, *, whole: bool, mounts: "Mapping[Generation, set[str]] | None" = None) -> None:
         self._wanted = wanted
-        self._criteria = Criteria(wanted, mounts)
+        self._criteria = Criteria(wanted, lambda: self._mounts_now(self.mounts if mounts is None else mounts))
         self._model = _Unmoved(Requests(whole=whole), paths=_NoPaths())
         self._generations = Generations()
         self._found: dict[Generation, list[npt.NDArray[np.uint64]]] = {}
@@ -380,6 +380,14 @@ class Judge:
                 self._next_mount[generation[0]] = path
             else:
                 known.add(path)
+
+    def _mounts_now(self, mounts: "Mapping[Generation, set[str]]") -> dict[int, str]:
+        """Mount points by number, of the connections that have these numbers now."""
+        return {
+            generation[0]: min(paths)
+            for generation, paths in mounts.items()
+            if paths and self._generations.of(generation[0]) == generation
+        }
 
     def _note_servers(self, piece: Records) -> None:
         """Set-up is the server's doing."""

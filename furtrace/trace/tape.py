@@ -61,16 +61,10 @@ class Tape:
         return taken
 
 
-def until(batches: Iterator[Records], ns: int) -> Iterator[Records]:
-    """Records that are not later than a time; none are read past a batch that has only later ones."""
-    for batch in batches:
-        early = batch["ns"] <= ns
-        if early.all():
-            yield batch
-        elif early.any():
-            yield batch[early]
-        else:
-            return
+def not_later(batch: Records, ns: int) -> Records:
+    """The records that are not later than a time."""
+    early = batch["ns"] <= ns
+    return batch if early.all() else batch[early]
 
 
 def split(batch: Records, ns: int) -> tuple[Records, Records]:

@@ -2,7 +2,7 @@
 
 import os
 import textwrap
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 from rich.console import RenderableType
@@ -34,10 +34,13 @@ from furtrace.views.units import count
 
 VIEWS: Final = ("all", "requests", "operations", "queues", "pools")
 
+_PAUSE: Final = """\
+  space      hold the picture still while tracing goes on; again: go on
+"""
 _HELP: Final = """\
 Keys
   q          quit
-  space      hold the picture still while tracing goes on; again: go on
+{more}\
   1 2 3 4 5  all, requests, operations, queues, pools; tab: the next of them
   s S        sort by the next, the previous column; in "all": the requests; in "pools": the upper table
   r          reverse the order
@@ -89,7 +92,14 @@ _SCROLLS: Final = {
 
 
 class LiveView:
-    """Shows a conversation as it goes on; :class:`~furtrace.views.terminal.Terminal` draws it and reads the keys."""
+    """Shows a conversation as it goes on; :class:`~furtrace.views.terminal.Terminal` draws it and reads the keys.
+
+    Attributes:
+        keys_help: what help says of keys that other views do not have.
+
+    """
+
+    keys_help: ClassVar[str] = _PAUSE
 
     def __init__(self, info: TraceInfo, *, ascii_only: bool = False) -> None:
         self._glyphs = ASCII if ascii_only else UNICODE
@@ -127,8 +137,8 @@ class LiveView:
             return False
         if key == "?" or (key == "escape" and self._help):
             self._help, self._help_first = not self._help, 0
-        elif key == " ":
-            self._pause()
+        elif self._own_key(key):
+            pass
         elif key in {"1", "2", "3", "4", "5"}:
             self._show(int(key) - 1)
         elif key in {"tab", "backtab"}:
@@ -138,6 +148,12 @@ class LiveView:
         else:
             _table_key(self._panel, key)
         return True
+
+    def _own_key(self, key: str) -> bool:
+        """Do what a key asks for that other views do not have; False: it is none of them."""
+        if key == " ":
+            self._pause()
+        return key == " "
 
     def update(self, conversation: Conversation, now_ns: int) -> None:
         """Take what a picture needs; to be called once for each picture. Ignored while paused."""
@@ -252,10 +268,14 @@ class LiveView:
         text = next((text for text in texts if len(text) <= width), f"LOST {number}")
         return item_line([Item(text, 0, RED)], width, self._glyphs)
 
+    def _own_keys(self) -> list[Item]:
+        """What the line at the bottom says of keys that other views do not have."""
+        return [Item("space go on" if self._paused else "space pause", 2)]
+
     def _foot(self, width: int) -> Line:
         items = [
             Item("q quit", 0),
-            Item("space go on" if self._paused else "space pause", 2),
+            *self._own_keys(),
             Item("1-5 view", 3),
             Item("s/S sort", 4),
             Item("r reverse", 6),
@@ -299,7 +319,8 @@ class LiveView:
         return (self._pools.draw(width, upper) if upper else []) + (self._holdings.draw(width, lower) if lower else [])
 
     def _help_lines(self, width: int, height: int) -> list[Line]:
-        text = [part for line in _HELP.splitlines() for part in _wrapped(line, width)]
+        said = _HELP.format(more=self.keys_help)
+        text = [part for line in said.splitlines() for part in _wrapped(line, width)]
         self._help_first = max(0, min(self._help_first, len(text) - height))
         shown = text[self._help_first : self._help_first + height]
         lines = [[Segment(line, BOLD if line[:1] != " " else PLAIN)] for line in shown]

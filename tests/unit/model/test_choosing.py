@@ -31,7 +31,7 @@ DEV: dict[str, Any] = {"transport": Transport.DEV, "queue": NO_QUEUE}
 
 
 def _judged(wanted: Wanted, batches: list[Records]) -> Judge:
-    judge = Judge(wanted, {}, whole=True)
+    judge = Judge(wanted, whole=True)
     for each in batches:
         judge.feed(only_connections(each, {wanted.connection} if wanted.connection else None))
     judge.judge_the_rest()
@@ -241,6 +241,20 @@ def test_mounts_and_servers_of_connections_that_have_the_same_number() -> None:
         # However it comes.
         _, _, again = _replayed(wanted, *np.split(batch(*parts), range(1, len(parts))))
         assert again.tobytes() == events.tobytes()
+
+
+def test_a_mount_in_a_display_filter() -> None:
+    parts = [*_mounted(b"/a", 100), *_requests(4, 200), *_mounted(b"/b", 300, server=901), *_requests(4, 400)]
+    wanted = Wanted(display=DisplayFilter('mount == "/b" and op != INIT'))
+    _, _, events = _replayed(wanted, batch(*parts))
+    assert [int(ns) for ns in events["ns"]] == [400, 410, 510, 515]
+    # Told behind the request: known only to whoever has gone over it before.
+    late = batch(*_requests(4, 200), mounted_record(300, 7, b"/b"))
+    assert _replayed(wanted, late[:4], late[4:])[1] == []
+    before = _judged(Wanted(), [late])
+    judge = Judge(wanted, whole=True, mounts=before.mounts)
+    judge.feed(late[:4])
+    assert len(playing(judge.choice(), whole=True).feed(late)) == 1
 
 
 def test_a_place_that_is_mounted_anew_under_the_same_number() -> None:
