@@ -19,7 +19,9 @@ NOT_COUNTED = 0xFFFFFFFF
 INIT_SIZE = 64
 """Bytes of fuse_init_in, and of fuse_init_out after it, in the ``extra`` of INIT."""
 ARGUMENT_OFFSET = 64
-"""Where ENDED of RENAME, RENAME2 and LINK has the request's first argument in ``header``."""
+"""Where ENDED of RENAME, RENAME2 and LINK has the request's first argument in ``header``, whatever its size says."""
+ARGUMENT_SIZE = 16
+"""Bytes of that."""
 PART_SIZE = HEADER_SIZE + EXTRA_SIZE
 """Most bytes of payload in one ENTRIES, and in a record of :data:`PAYLOADS`; most bytes of a MOUNTED's path."""
 OPERATION_OFFSET = 128

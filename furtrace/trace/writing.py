@@ -15,7 +15,18 @@ import zstandard
 
 from furtrace.trace import pcapng
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import HEADER_SIZE, PART_SIZE, RECORD, Records, is_event, mounted_record
+from furtrace.trace.record import (
+    ARGUMENT_OFFSET,
+    ARGUMENT_SIZE,
+    HEADER_SIZE,
+    PART_SIZE,
+    RECORD,
+    Kind,
+    Records,
+    is_event,
+    mounted_record,
+)
+from furtrace.wire.opcodes import Opcode
 
 PIECE: Final = 1536
 """Records that are written at once: a MiB."""
@@ -207,6 +218,7 @@ class RecordingWriter:
             self._target.close()
 
 
+_ASKING: Final = (Opcode.RENAME, Opcode.RENAME2, Opcode.LINK)
 _WHOLE: Final = np.dtype(f"V{RECORD.itemsize}")
 _TAIL_END: Final = pcapng.PACKET_HEAD.itemsize + RECORD.itemsize
 _TAIL_BEGIN: Final = _TAIL_END - PART_SIZE
@@ -229,6 +241,9 @@ def _clear_tails(records: Records, tails: "npt.NDArray[np.uint8]") -> None:
     both, of which header_size tells the size.
     """
     sizes, more = records["header_size"].astype(np.uint32), records["extra_size"].astype(np.uint32)
+    # What they asked for stands behind the reply's header, which is all that header_size tells of.
+    asked = np.isin(records["kind"], (Kind.ENDED, Kind.NAMED)) & np.isin(records["opcode"], _ASKING)
+    sizes[asked] = np.maximum(sizes[asked], ARGUMENT_OFFSET + ARGUMENT_SIZE)
     more = np.maximum(more, np.maximum(sizes, HEADER_SIZE) - HEADER_SIZE)
     pairs = sizes | more << np.uint32(16)
     for pair in np.unique(pairs).tolist():
