@@ -24,7 +24,6 @@ from furtrace.trace.record import (
     Records,
     Transport,
     names_cut,
-    no_records,
 )
 from furtrace.wire.attributes import EntryOut
 from furtrace.wire.directories import ALIGNMENT, DIRENTPLUS
@@ -57,12 +56,47 @@ UNKNOWN: Final = Path(b"?", exact=False)
 """Stands where the request itself does not tell what it is about."""
 
 
+class _Change(NamedTuple):
+    """What changes paths: an event, of which only this is needed. Plain values cost a tenth of numpy's."""
+
+    ns: int
+    unique: int
+    node_id: int
+    connection: int
+    opcode: int
+    error: int
+    length: int
+    payload_size: int
+    kind: int
+    transport: int
+    flags: int
+    header_size: int
+    extra_size: int
+    second: int
+    header: bytes
+    extra: bytes
+
+
+class _Asking(NamedTuple):
+    """What a request is about, by names: its columns."""
+
+    connection: int
+    opcode: int
+    node_id: int
+    flags: int
+    second: int
+    name_size: int
+    operation_size: int
+    name: bytes
+    operation: bytes
+
+
 class Paths:
     """Follows the paths of every connection's inodes."""
 
     def __init__(self) -> None:
         self._connections: dict[int, Inodes] = {}
-        self._pending: Records = no_records()
+        self._pending: list[_Change] = []
         self._whens: list[int] = []
         self._next = 0
         self._doubtful = False
@@ -84,22 +118,24 @@ class Paths:
             self._parts.clear()
         changes = _changes(batch)
         changes = changes[np.argsort(batch["ns"][changes], kind="stable")]
-        self._pending, self._next = batch[changes], 0
-        self._whens = self._pending["ns"].tolist()
+        columns = (batch[name][changes].tolist() for name in _Change._fields)
+        self._pending, self._next = list(map(_Change, *columns)), 0
+        self._whens = [change.ns for change in self._pending]
 
     def subjects(self, rows: Requests_) -> list[Subject]:
         """What requests are about that ended in the last batch, given in the order in which they ended."""
         subjects: list[Subject] = []
         known: dict[tuple[int, int], Subject] = {}
         changes = self._changes_at()
+        compound = iter(_askings(rows[np.isin(rows["opcode"], _COMPOUND_CODES)]))
         columns = (rows[name].tolist() for name in ("ended_ns", "connection", "node_id", "opcode"))
-        for at, (ended, connection, node, opcode) in enumerate(zip(*columns, strict=True)):
+        for ended, connection, node, opcode in zip(*columns, strict=True):
             if ended > changes:
                 self.go_to(ended)
                 changes = self._changes_at()
                 known.clear()
             if opcode in _COMPOUND:
-                subjects.append(self._of_row(rows[at]))
+                subjects.append(self._of(next(compound)))
                 continue
             subject = known.get((connection, node))
             if subject is None:
@@ -114,26 +150,40 @@ class Paths:
     def present(self, rows: Requests_) -> list[Subject]:
         """What requests are about that are under way now."""
         self._settle()
-        return [self._of_row(row) for row in rows]
+        return [self._of(asking) for asking in _askings(rows)]
 
     def of_event(self, event: np.void) -> Subject:
         """What an event of the last batch is about: with the names that it brings if it is QUEUED, else its inode."""
         self.go_to(int(event["ns"]))
-        body = event["header"].tobytes()[OPERATION_OFFSET : int(event["header_size"])]
-        inodes = self._inodes(int(event["connection"]))
         if event["kind"] != Kind.QUEUED:
-            return Subject(inodes.path(int(event["node_id"])))
-        return _subject(inodes, int(event["opcode"]), int(event["node_id"]), _names(event, "extra", "extra_size"), body)
+            return Subject(self._inodes(int(event["connection"])).path(int(event["node_id"])))
+        body = event["header"].tobytes()[OPERATION_OFFSET : int(event["header_size"])]
+        connection, opcode, node, flags, second, size = (int(event[name]) for name in _ASKED)
+        extra = event["extra"].tobytes()
+        return self._of(_Asking(connection, opcode, node, flags, second, size, len(body), extra, body))
 
     def go_to(self, ns: int) -> None:
         """Take in what happened before a point in time."""
         while self._next < len(self._whens) and self._whens[self._next] < ns:
             self._apply_next()
 
-    def _of_row(self, row: np.void) -> Subject:
-        body = row["operation"].tobytes()[: int(row["operation_size"])]
-        inodes = self._inodes(int(row["connection"]))
-        return _subject(inodes, int(row["opcode"]), int(row["node_id"]), _names(row, "name", "name_size"), body)
+    def _of(self, asking: _Asking) -> Subject:
+        opcode, inodes = asking.opcode, self._inodes(asking.connection)
+        path = inodes.path(asking.node_id)
+        if opcode not in _COMPOUND:
+            return Subject(path)
+        body = asking.operation[: asking.operation_size]
+        if opcode in _COPIERS:
+            whole = len(body) >= COPY_FILE_RANGE_IN.size
+            return Subject(path, inodes.path(COPY_FILE_RANGE_IN.unpack(body).nodeid_out) if whole else UNKNOWN)
+        given = _names(asking.name, asking.name_size, asking.second, asking.flags)
+        first = _entry(path, given[:1])
+        if opcode not in _OF_TWO_NAMES:
+            return Subject(first)
+        if len(body) < LINK_IN.size:
+            return Subject(first, UNKNOWN)
+        other = inodes.path(LINK_IN.unpack(body).oldnodeid)  # fuse_rename_in begins with newdir in its place
+        return Subject(first, other if opcode == Opcode.LINK else _entry(other, given[1:]))
 
     def inodes(self, connection: int) -> int:
         """How many inodes of a connection are known."""
@@ -157,18 +207,17 @@ class Paths:
     def _apply_next(self) -> None:
         event = self._pending[self._next]
         self._next += 1
-        kind, opcode = Kind(event["kind"]), int(event["opcode"])
-        connection = int(event["connection"])
-        if kind is Kind.INIT or opcode == Opcode.INIT:
-            self._begin(connection)
-        elif kind is Kind.ENTRIES:
+        kind, opcode = event.kind, event.opcode
+        if kind == _INIT or opcode == Opcode.INIT:
+            self._begin(event.connection)
+        elif kind == _ENTRIES:
             self._list_part(event)
         elif opcode == Opcode.FORGET:
-            self._forget(event, self._inodes(connection))
+            self._forget(event, self._inodes(event.connection))
         elif opcode == Opcode.READDIRPLUS:
-            self._listed_by(event, self._inodes(connection))
+            self._listed_by(event, self._inodes(event.connection))
         else:
-            _learn(event, opcode, self._inodes(connection))
+            _learn(event, opcode, self._inodes(event.connection))
 
     def _begin(self, connection: int) -> None:
         """The number is that of a new connection."""
@@ -176,48 +225,57 @@ class Paths:
         self._parts = {request: parts for request, parts in self._parts.items() if request[0] != connection}
         self._listed = {request for request in self._listed if request[0] != connection}
 
-    def _forget(self, event: np.void, inodes: Inodes) -> None:
-        body = event["header"].tobytes()[OPERATION_OFFSET : int(event["header_size"])]
+    def _forget(self, event: _Change, inodes: Inodes) -> None:
+        body = event.header[OPERATION_OFFSET : event.header_size]
         if len(body) >= FORGET_IN.size:
-            inodes.forgotten(int(event["node_id"]), FORGET_IN.unpack(body).nlookup)
+            inodes.forgotten(event.node_id, FORGET_IN.unpack(body).nlookup)
 
-    def _list_part(self, event: np.void) -> None:
+    def _list_part(self, event: _Change) -> None:
         """Collect a reply to READDIRPLUS, or a BATCH_FORGET; once it is whole, learn from it."""
-        request = int(event["connection"]), int(event["unique"])
+        request = event.connection, event.unique
         parts = self._parts.setdefault(request, bytearray())
-        if len(parts) != event["length"]:
+        if len(parts) != event.length:
             return
-        data = event["header"].tobytes() + event["extra"].tobytes()
-        parts += data[: int(event["header_size"])]
-        if len(parts) != event["payload_size"]:
+        parts += (event.header + event.extra)[: event.header_size]
+        if len(parts) != event.payload_size:
             return
         del self._parts[request]
-        if event["opcode"] == Opcode.BATCH_FORGET:
+        if event.opcode == Opcode.BATCH_FORGET:
             _forget_several(bytes(parts), self._inodes(request[0]))
             return
         self._listed.add(request)
-        inodes, directory = self._inodes(request[0]), int(event["node_id"])
+        inodes, directory = self._inodes(request[0]), event.node_id
         for name, entry in entries(bytes(parts)):
             if entry.nodeid and name not in OWN_ENTRIES:
                 alone = _is_alone(entry.attr.mode, entry.attr.nlink)
                 inodes.found((directory, name), entry.nodeid, generation=entry.generation, alone=alone)
 
-    def _listed_by(self, event: np.void, inodes: Inodes) -> None:
+    def _listed_by(self, event: _Change, inodes: Inodes) -> None:
         """READDIRPLUS has ended: if not all of its entries were seen, numbers may have been given anew."""
-        request = int(event["connection"]), int(event["unique"])
+        request = event.connection, event.unique
         self._parts.pop(request, None)
-        empty = event["transport"] == Transport.DEV and event["length"] <= _OUT_HEADER
+        empty = event.transport == Transport.DEV and event.length <= _OUT_HEADER
         if request in self._listed:
             self._listed.discard(request)
-        elif not event["error"] and not empty:
+        elif not event.error and not empty:
             inodes.missed()
         if len(self._listed) > _MOST_UNANSWERED:
             self._listed.clear()
 
 
+def _askings(rows: Requests_) -> Iterable[_Asking]:
+    """Each request's columns."""
+    return map(_Asking, *(rows[name].tolist() for name in _Asking._fields))
+
+
+_ASKED: Final = ("connection", "opcode", "node_id", "flags", "second", "extra_size")
 _NEVER: Final = 1 << 64
+_INIT, _ENTRIES, _NAME_CUT = int(Kind.INIT), int(Kind.ENTRIES), int(Flag.NAME_CUT)
+# Plain numbers: to look one up among members of an enumeration costs several times as much.
 _COPIERS: Final = frozenset({Opcode.COPY_FILE_RANGE, Opcode.COPY_FILE_RANGE_64})
-_COMPOUND: Final = NAMERS | _COPIERS
+_COMPOUND: Final = frozenset(map(int, NAMERS | _COPIERS))
+_COMPOUND_CODES: Final = tuple(_COMPOUND)
+_OF_TWO_NAMES: Final = frozenset(map(int, RENAMERS | {Opcode.LINK}))
 OF_TWO: Final = RENAMERS | _COPIERS | {Opcode.LINK}
 """Operations about two inodes."""
 _OUT_HEADER: Final = 16
@@ -248,81 +306,62 @@ def _is_alone(mode: int, links: int) -> bool:
     return stat.S_ISDIR(mode) or links == 1
 
 
-def _learn(event: np.void, opcode: int, inodes: Inodes) -> None:
+def _learn(event: _Change, opcode: int, inodes: Inodes) -> None:
     """Take in a request about names that has ended."""
-    given = [whole_or_cut(name, cut=cut) for name, cut in _names(event, "extra", "extra_size")]
-    directory, error = int(event["node_id"]), int(event["error"])
-    if opcode == Opcode.LOOKUP and error == -Errno.ENOENT and given:
-        inodes.removed((directory, given[0]))
-    if error:
+    found = _names(event.extra, event.extra_size, event.second, event.flags)
+    given = [whole_or_cut(name, cut=cut) for name, cut in found]
+    if opcode == Opcode.LOOKUP and event.error == -Errno.ENOENT and given:
+        inodes.removed((event.node_id, given[0]))
+    if event.error:
         return
     if opcode in RENAMERS:
         _rename(event, given, inodes)
     elif opcode in REMOVERS and given:
-        inodes.removed((directory, given[0]))
+        inodes.removed((event.node_id, given[0]))
     elif opcode in FINDERS and given:
-        _found(event, (directory, given[0]), inodes)
+        _found(event, (event.node_id, given[0]), inodes)
     elif opcode == Opcode.TMPFILE:
         node, generation, *_ = _entry_out(event)
         if node:
-            inodes.found_unnamed(directory, node, generation=generation)
+            inodes.found_unnamed(event.node_id, node, generation=generation)
     else:
         # What was named is not known; so nothing that was is sure any more.
         inodes.missed()
 
 
-def _entry_out(event: np.void) -> tuple[int, int, int, int]:
+def _entry_out(event: _Change) -> tuple[int, int, int, int]:
     """Node id, generation, mode and number of links of what the reply found; all 0 if it is not known."""
-    body = event["header"].tobytes()[OPERATION_OFFSET : int(event["header_size"])]
+    body = event.header[OPERATION_OFFSET : event.header_size]
     if len(body) < _ENTRY_OUT.size:
         return 0, 0, 0, 0
     node, generation, mode, links = _ENTRY_OUT.unpack_from(body)
     return node, generation, mode, links
 
 
-def _found(event: np.void, name: Name, inodes: Inodes) -> None:
+def _found(event: _Change, name: Name, inodes: Inodes) -> None:
     node, generation, mode, links = _entry_out(event)
     if not node:
         inodes.removed(name)
     elif name[1] in OWN_ENTRIES:
         inodes.found_again(node)
     else:
-        alone = event["opcode"] != Opcode.LINK and _is_alone(mode, links)
+        alone = event.opcode != Opcode.LINK and _is_alone(mode, links)
         inodes.found(name, node, generation=generation, alone=alone)
 
 
-def _rename(event: np.void, given: list[bytes], inodes: Inodes) -> None:
-    argument = event["header"].tobytes()[ARGUMENT_OFFSET : ARGUMENT_OFFSET + RENAME2_IN.size]
-    asked = RENAME2_IN.unpack(argument)
+def _rename(event: _Change, given: list[bytes], inodes: Inodes) -> None:
+    asked = RENAME2_IN.unpack(event.header[ARGUMENT_OFFSET : ARGUMENT_OFFSET + RENAME2_IN.size])
     if len(given) < 2:
         inodes.missed()
         return
-    exchange = event["opcode"] == Opcode.RENAME2 and asked.flags & RenameFlag.EXCHANGE
+    exchange = event.opcode == Opcode.RENAME2 and asked.flags & RenameFlag.EXCHANGE
     change = inodes.exchanged if exchange else inodes.renamed
-    change((int(event["node_id"]), given[0]), (asked.newdir, given[1]))
+    change((event.node_id, given[0]), (asked.newdir, given[1]))
 
 
-def _names(row: np.void, field: str, size_field: str) -> list[tuple[bytes, bool]]:
+def _names(field: bytes, size: int, second: int, flags: int) -> list[tuple[bytes, bool]]:
     """The names of a request, each with whether it was cut off."""
-    cut = bool(row["flags"] & Flag.NAME_CUT)
-    return names_cut(row[field].tobytes(), int(row[size_field]), int(row["second"]), cut=cut)
-
-
-def _subject(inodes: Inodes, opcode: int, node: int, given: list[tuple[bytes, bool]], body: bytes) -> Subject:
-    """What a request is about, by the names that it brings and its operation's structure."""
-    path = inodes.path(node)
-    if opcode in _COPIERS:
-        whole = len(body) >= COPY_FILE_RANGE_IN.size
-        return Subject(path, inodes.path(COPY_FILE_RANGE_IN.unpack(body).nodeid_out) if whole else UNKNOWN)
-    if opcode not in NAMERS:
-        return Subject(path)
-    first = _entry(path, given[:1])
-    if opcode not in RENAMERS and opcode != Opcode.LINK:
-        return Subject(first)
-    if len(body) < LINK_IN.size:
-        return Subject(first, UNKNOWN)
-    other = inodes.path(LINK_IN.unpack(body).oldnodeid)  # fuse_rename_in begins with newdir in its place
-    return Subject(first, other if opcode == Opcode.LINK else _entry(other, given[1:]))
+    return names_cut(field, size, second, cut=bool(flags & _NAME_CUT))
 
 
 def _entry(directory: Path, given: list[tuple[bytes, bool]]) -> Path:
