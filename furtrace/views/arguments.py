@@ -188,27 +188,32 @@ def arguments(opcodes: npt.NDArray[np.uint32], sizes: npt.NDArray[np.uint16], he
         elif opcode in _ARGUMENTS:
             layout, shown = _ARGUMENTS[opcode]
             at = at[sizes[at] >= layout.size]
+            form = "".join(f" {argument.label}=%d" if argument.say is str else "%s" for argument in shown)
             columns = _columns(heads[at], layout, shown)
-            for index, pieces in zip(at.tolist(), zip(*columns, strict=True), strict=True):
-                texts[index] = "".join(pieces)
+            for index, text in zip(at.tolist(), map(form.__mod__, zip(*columns, strict=True)), strict=True):
+                texts[index] = text
     return texts
 
 
-def _columns(heads: npt.NDArray[np.void], layout: Layout[Any], shown: tuple[_Argument, ...]) -> list[list[str]]:
-    """The text of each shown field, a list a field."""
+def _columns(heads: npt.NDArray[np.void], layout: Layout[Any], shown: tuple[_Argument, ...]) -> list[list[Any]]:
+    """Each shown field, a list a field: numbers where they are all that is said, else the text with its label."""
     whole = np.ascontiguousarray(heads).view(np.uint8).reshape(len(heads), heads.dtype.itemsize)
     structures = np.ascontiguousarray(whole[:, : layout.size]).view(layout.dtype)[:, 0]
     return [_column(structures, argument) for argument in shown]
 
 
-def _column(structures: npt.NDArray[Any], argument: _Argument) -> list[str]:
+def _column(structures: npt.NDArray[Any], argument: _Argument) -> list[Any]:
     values = structures
     for name in argument.field.split("."):
         values = values[name]
-    label, say = f" {argument.label}=", argument.say
-    if say is str:
-        return [f"{label}{value}" for value in values.tolist()]
-    return [label + text if (text := say(value)) else "" for value in values.tolist()]
+    if argument.say is str:
+        plain: list[Any] = values.tolist()
+        return plain
+    label, said = f" {argument.label}=", {}
+    for value in np.unique(values).tolist():  # few are different
+        text = argument.say(value)
+        said[value] = label + text if text else ""
+    return list(map(said.__getitem__, values.tolist()))
 
 
 def _setattr(head: bytes) -> str:

@@ -4,8 +4,8 @@ A line is made for each of tens of thousands of requests a second, so columns ar
 a batch, and what most requests do not have costs them nothing.
 """
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 import numpy as np
 
@@ -58,28 +58,37 @@ def _label(opcode: int) -> str:
     return "from" if opcode == Opcode.LINK else "to"
 
 
-def _clients(rows: Requests_) -> list[str]:
-    known: dict[tuple[bytes, int, int], str] = {}
-    shown = []
-    for client in zip(*(rows[f"client_{column}"].tolist() for column in ("comm", "pid", "tid")), strict=True):
-        text = known.get(client)
-        if text is None:
-            name, pid, tid = client
-            text = known[client] = f"{comm(name) or '?'}[{pid or tid or '?'}]"
-        shown.append(text)
-    return shown
+class _Remembered(dict[Any, str]):
+    """Texts by what they are made of; few are different, and each is made once."""
+
+    def __init__(self, make: Callable[..., str]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, parts: Any) -> str:
+        if len(self) >= _MOST_REMEMBERED:
+            self.clear()
+        text = self[parts] = self._make(*parts)
+        return text
+
+    def of_columns(self, rows: Requests_, names: tuple[str, ...]) -> list[str]:
+        """The text of each row, made of these columns."""
+        return list(map(self.__getitem__, zip(*(rows[name].tolist() for name in names), strict=True)))
 
 
-def _places(rows: Requests_) -> list[str]:
-    known: dict[tuple[int, ...], str] = {}
-    shown = []
-    columns = (rows[column].tolist() for column in ("connection", "queue", "entry_index", "transport"))
-    for where in zip(*columns, strict=True):
-        text = known.get(where)
-        if text is None:
-            text = known[where] = place(*where)
-        shown.append(text)
-    return shown
+def _client(name: bytes, pid: int, tid: int) -> str:
+    return f"{comm(name) or '?'}[{pid or tid or '?'}]"
+
+
+_MOST_REMEMBERED: Final = 10_000
+_CLIENT: Final = ("client_comm", "client_pid", "client_tid")
+_PLACE: Final = ("connection", "queue", "entry_index", "transport")
+
+
+def _operations(rows: Requests_) -> list[str]:
+    opcodes, at = np.unique(rows["opcode"], return_inverse=True)
+    names: list[str] = np.array([*map(opcode_name, opcodes.tolist())], object)[at].tolist()
+    return names
 
 
 def _results(rows: Requests_) -> list[str]:
@@ -127,30 +136,29 @@ class RequestLines:
         self._clock = Clock(info.realtime_offset_ns)
         self._dialect = Dialect(info.dialect)
         self._paths = paths
+        self._clients, self._places = _Remembered(_client), _Remembered(place)
         self._format = "%s %s %s %s %s%s " + ("->" if ascii_only else "\N{RIGHTWARDS ARROW}") + " %s <%s>"
 
-    def ended(self, rows: Requests_) -> Iterator[str]:
+    def ended(self, rows: Requests_) -> Iterable[str]:
         """Lines of the requests that ended in the last batch, in the order in which they did."""
         columns = (
-            map(self._clock, first_seen(rows).tolist()),
-            _places(rows),
-            _clients(rows),
-            map(opcode_name, rows["opcode"].tolist()),
+            self._clock.all(first_seen(rows)),
+            self._places.of_columns(rows, _PLACE),
+            self._clients.of_columns(rows, _CLIENT),
+            _operations(rows),
             _subjects(rows, self._paths.subjects(rows)),
             arguments(rows["opcode"], rows["operation_size"], rows["operation"]),
             _results(rows),
             _phases(rows),
         )
-        shape = self._format
-        for line in zip(*columns, strict=True):
-            yield shape % line
+        return map(self._format.__mod__, zip(*columns, strict=True))
 
     def unfinished(self, rows: Requests_, now_ns: int) -> Iterator[str]:
         """Lines of requests that are still under way at ``now_ns``."""
         columns = zip(
             first_seen(rows).tolist(),
-            _places(rows),
-            _clients(rows),
+            self._places.of_columns(rows, _PLACE),
+            self._clients.of_columns(rows, _CLIENT),
             rows["opcode"].tolist(),
             _subjects(rows, self._paths.present(rows)),
             arguments(rows["opcode"], rows["operation_size"], rows["operation"]),

@@ -2,6 +2,9 @@
 
 import time
 
+import numpy as np
+import numpy.typing as npt
+
 _SCALE = ((1e9, "s"), (1e6, "ms"), (1e3, "us"), (1, "ns"))
 
 
@@ -37,7 +40,19 @@ class Clock:
     def __call__(self, ns: int) -> str:
         """The time of day, as in ``14:55:01.123456``."""
         second, rest = divmod(ns + self._offset, 1_000_000_000)
+        return f"{self._whole(second)}{rest // 1000:06d}"
+
+    def all(self, times: npt.NDArray[np.uint64]) -> list[str]:
+        """The same of many times."""
+        whole = times.astype(np.int64) + self._offset
+        seconds = whole // 1_000_000_000
+        micros = (whole - seconds * 1_000_000_000) // 1000
+        texts = {second: self._whole(second) for second in np.unique(seconds).tolist()}
+        pairs = zip(map(texts.__getitem__, seconds.tolist()), micros.tolist(), strict=True)
+        return ["%s%06d" % pair for pair in pairs]  # noqa: UP031 - the fastest way
+
+    def _whole(self, second: int) -> str:
         if second != self._second:
             self._second = second
             self._text = time.strftime("%H:%M:%S.", time.localtime(second))
-        return f"{self._text}{rest // 1000:06d}"
+        return self._text
