@@ -44,7 +44,7 @@ Keys
   1 2 3 4 5  all, requests, operations, queues, pools; tab: the next of them
   s S        sort by the next, the previous column; in "all": the requests; in "pools": the upper table
   r          reverse the order
-  arrows     scroll; so do j, k, PgUp, PgDn, Home and End
+  up down    scroll; so do k, j, PgUp, PgDn, Home and End
   ?          this help, on and off
 States of a request
   queued     not known to be delivered: it waits for an entry of the ring, or it goes by read(2) of /dev/fuse, which \
