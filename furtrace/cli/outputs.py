@@ -16,7 +16,8 @@ from furtrace.model.zerocopy import CopiedBecause
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Records, events_only
 from furtrace.views.copying import REASONS, SHORT
-from furtrace.views.lines import EventLines, RequestLines, ended_before
+from furtrace.views.event_lines import EventLines
+from furtrace.views.lines import RequestLines, ended_before
 from furtrace.views.live import LiveView
 from furtrace.views.terminal import Terminal
 

@@ -16,6 +16,7 @@ from furtrace.cli.replaying import Outcome, play_lines, play_screen
 from furtrace.cli.stopping import Stopping
 from furtrace.model.choosing import Playing, Wanted
 from furtrace.model.filter_values import FilterError
+from furtrace.model.filtering import DisplayFilter
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.reading import STDIN
 from furtrace.wire.text import printable
@@ -65,16 +66,10 @@ def _wanted(given: What, display: str | None) -> Wanted:
     if given.mount is not None:
         mounts = frozenset({given.mount, os.path.abspath(given.mount)})  # noqa: PTH100 - looks at nothing
     try:
-        made = None if display is None else _display_filter(display)
+        made = None if display is None else DisplayFilter(display)
     except FilterError as problem:
         raise click.UsageError(_pointed_out(display or "", problem)) from None
     return Wanted(given.connection, mounts, given.pid, given.client, given.opcodes, given.queues, made)
-
-
-def _display_filter(text: str) -> Any:
-    from furtrace.model.filtering import DisplayFilter  # noqa: PLC0415 - a parser is made
-
-    return DisplayFilter(text)
 
 
 def _pointed_out(text: str, problem: FilterError) -> str:

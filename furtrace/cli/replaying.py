@@ -17,7 +17,7 @@ from furtrace.model.requests import Requests_
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Records, events_only
 from furtrace.trace.tape import Tape, split
-from furtrace.views.lines import EventLines
+from furtrace.views.event_lines import EventLines
 from furtrace.views.replay import Playback, ReplayView
 from furtrace.views.terminal import Terminal
 

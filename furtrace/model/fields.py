@@ -15,7 +15,7 @@ import numpy.typing as npt
 from furtrace.model.inodes import NO_INODE, Path
 from furtrace.model.operations import PHASES, phase_ns
 from furtrace.model.paths import Subject
-from furtrace.model.requests import Requests_, first_seen
+from furtrace.model.requests import REQUEST, Requests_, first_seen
 from furtrace.model.zerocopy import CopiedBecause, copied_because
 from furtrace.trace.record import NO_QUEUE, Flag, Transport, comm, names
 from furtrace.wire.bodies import REQUESTS
@@ -169,7 +169,7 @@ def _argument(name: str, sample: Sample) -> Numbers:
             continue
         offset, size = place
         at = np.flatnonzero((opcodes == opcode) & (rows["operation_size"] >= offset + size))
-        whole = np.ascontiguousarray(rows["operation"][at]).view(np.uint8).reshape(len(at), -1)
+        whole = np.ascontiguousarray(rows["operation"][at]).view(np.uint8).reshape(len(at), _OPERATION)
         part = np.ascontiguousarray(whole[:, offset : offset + size])
         values[at], known[at] = part.view(f"<u{size}")[:, 0], True
     return Numbers(values, known)
@@ -190,6 +190,7 @@ def _arguments_named(name: str) -> dict[int, tuple[int, int]]:
     }
 
 
+_OPERATION: Final = REQUEST["operation"].itemsize
 _ARGUMENTS: Final = {name: _arguments_named(name) for name in ("fh", "offset", "size")}
 
 

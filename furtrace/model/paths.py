@@ -152,15 +152,30 @@ class Paths:
         self._settle()
         return [self._of(asking) for asking in _askings(rows)]
 
-    def of_event(self, event: np.void) -> Subject:
-        """What an event of the last batch is about: with the names that it brings if it is QUEUED, else its inode."""
-        self.go_to(int(event["ns"]))
-        if event["kind"] != Kind.QUEUED:
-            return Subject(self._inodes(int(event["connection"])).path(int(event["node_id"])))
-        body = event["header"].tobytes()[OPERATION_OFFSET : int(event["header_size"])]
-        connection, opcode, node, flags, second, size = (int(event[name]) for name in _ASKED)
-        extra = event["extra"].tobytes()
-        return self._of(_Asking(connection, opcode, node, flags, second, size, len(body), extra, body))
+    def of_events(self, events: Records) -> list[Subject | None]:
+        """What events of the last batch are about, given in their order: None where that is no request.
+
+        A QUEUED brings names; any other is about its inode.
+        """
+        subjects: list[Subject | None] = []
+        known: dict[tuple[int, int], Subject] = {}
+        changes = self._changes_at()
+        named = (events["kind"] == Kind.QUEUED) & np.isin(events["opcode"], _COMPOUND_CODES)
+        askings = iter(_asked_by(events[named & (events["unique"] != 0)]))
+        columns = (events[name].tolist() for name in ("ns", "unique", "connection", "node_id"))
+        for ns, unique, connection, node, is_named in zip(*columns, named.tolist(), strict=True):
+            if ns > changes:
+                self.go_to(ns)
+                changes = self._changes_at()
+                known.clear()
+            if not unique or is_named:
+                subjects.append(self._of(next(askings)) if unique else None)
+                continue
+            subject = known.get((connection, node))
+            if subject is None:
+                subject = known[connection, node] = Subject(self._inodes(connection).path(node))
+            subjects.append(subject)
+        return subjects
 
     def go_to(self, ns: int) -> None:
         """Take in what happened before a point in time."""
@@ -268,7 +283,16 @@ def _askings(rows: Requests_) -> Iterable[_Asking]:
     return map(_Asking, *(rows[name].tolist() for name in _Asking._fields))
 
 
-_ASKED: Final = ("connection", "opcode", "node_id", "flags", "second", "extra_size")
+def _asked_by(events: Records) -> Iterable[_Asking]:
+    """The same of QUEUED."""
+    columns = (events[name].tolist() for name in ("connection", "opcode", "node_id", "flags", "second", "extra_size"))
+    bodies = [
+        header[OPERATION_OFFSET:size]
+        for header, size in zip(events["header"].tolist(), events["header_size"].tolist(), strict=True)
+    ]
+    return map(_Asking, *columns, map(len, bodies), events["extra"].tolist(), bodies)
+
+
 _NEVER: Final = 1 << 64
 _INIT, _ENTRIES, _NAME_CUT = int(Kind.INIT), int(Kind.ENTRIES), int(Flag.NAME_CUT)
 # Plain numbers: to look one up among members of an enumeration costs several times as much.

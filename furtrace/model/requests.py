@@ -181,14 +181,13 @@ class Requests:
         """Number of entries that were seen in use, by connection and queue."""
         return {place: len(known) for place, known in self._entries.items()}
 
-    def entry_index(self, connection: int, queue: int, entry: int, ns: int | None = None) -> int | None:
-        """The number of an entry within its queue, by its address; None if it was not seen with a request yet.
-
-        ``ns``: a time that was fed already; None also if it was not seen with one until then.
-        """
-        if ns is not None and ns < self._entry_since.get((connection, entry), 0):
-            return None
+    def entry_index(self, connection: int, queue: int, entry: int) -> int | None:
+        """The number of an entry within its queue, by its address; None if it was not seen with a request yet."""
         return self._entries.get((connection, queue), {}).get(entry)
+
+    def entry_since(self, connection: int, entry: int) -> int:
+        """When an entry was first seen with a request, in nanoseconds; 0: it was not."""
+        return self._entry_since.get((connection, entry), 0)
 
     def feed(self, batch: Records, lost: bool = False) -> Requests_:
         """Take in a batch and return the requests that ended in it, in the order in which they ended.

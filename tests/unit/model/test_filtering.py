@@ -168,6 +168,10 @@ def test_what_else_is_not_known() -> None:
     assert not holds("zero_copied == true or zero_copied == false", flags=Flag.QUEUE_ZERO_COPY)
     assert not holds("copied_because != file", flags=Flag.ZERO_COPIED)
     assert not holds("moved < size", moved=3)
+    for name in ("size", "offset", "fh"):
+        assert not holds(name, opcode=Opcode.READ)
+        assert not holds(name, opcode=Opcode.READ, operation=bytes(7))
+        assert not holds(name, opcode=Opcode.SETATTR, operation=bytes(88))
 
 
 def test_paths() -> None:

@@ -523,7 +523,7 @@ def test_an_event_is_about_its_names_only_where_it_brings_them() -> None:
     )
     paths = Paths()
     paths.feed(events)
-    shown = [(subject.path.shown, subject.other) for subject in map(paths.of_event, events)]
+    shown = [(subject.path.shown, subject.other) for subject in paths.of_events(events) if subject]
     assert [path for path, _ in shown] == ["#6/n", "/", "/d/n", "/d", "/d"]
     assert [bool(other) for _, other in shown] == [True, False, True, False, False]
 

@@ -25,7 +25,8 @@ from furtrace.trace.record import (
     Transport,
     lost_record,
 )
-from furtrace.views.lines import EventLines, RequestLines, place
+from furtrace.views.event_lines import EventLines, place
+from furtrace.views.lines import RequestLines
 from furtrace.views.units import Clock
 from furtrace.wire.opcodes import Opcode
 from tests.unit.events import (
