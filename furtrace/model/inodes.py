@@ -9,9 +9,9 @@ with a single link has got another name.
 """
 
 import re
-from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import Final
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from furtrace.wire.text import printable
 
@@ -42,8 +42,7 @@ class _Inode:
     generation: int | None = None  # None: not known
 
 
-@dataclass(frozen=True)
-class Path:
+class Path(NamedTuple):
     """Where an inode is.
 
     Attributes:
@@ -72,15 +71,20 @@ class Path:
 
     def unknown_child(self) -> "Path":
         """Stands for a name in this directory that is not known."""
-        return replace(self.child(b"?"), exact=False)
+        return self.child(b"?")._replace(exact=False)
 
-    @cached_property
+    @property
     def shown(self) -> str:
-        r"""Escaped; quoted where a blank or a quote would mislead, ``?`` behind it where it is not sure."""
-        text = printable(self.raw)
-        if _MISLEADING.search(text if self.exact else text.removesuffix("?")):
-            text = '"' + text.replace('"', '\\"') + '"'
-        return text + ("" if self.sure else "?") + (" (deleted)" if self.deleted else "")
+        """Escaped; quoted where a blank or a quote would mislead, ``?`` behind it where it is not sure."""
+        return _shown(*self)
+
+
+@lru_cache(maxsize=1 << 14)
+def _shown(raw: bytes, deleted: bool, sure: bool, exact: bool) -> str:
+    text = printable(raw)
+    if _MISLEADING.search(text if exact else text.removesuffix("?")):
+        text = '"' + text.replace('"', '\\"') + '"'
+    return text + ("" if sure else "?") + (" (deleted)" if deleted else "")
 
 
 NO_INODE: Final = Path(b"-")
@@ -281,10 +285,9 @@ class Inodes:
         path = self._paths.setdefault(node, _ROOT_PATH if node == ROOT else Path(b"#%d" % node))
         for number, inode in reversed(way.items()):
             name = _name_of(inode)[1] or b"#%d" % number
-            path = path.child(name.removesuffix(_CUT), cut=name.endswith(_CUT))
-            sure = path.sure and inode.epoch == self._epoch and not self._doubtful
-            path = Path(path.raw, path.deleted or not inode.names, sure, path.exact)
-            self._paths[number] = path
+            above, deleted, sure, exact = path.child(name.removesuffix(_CUT), cut=name.endswith(_CUT))
+            sure = sure and inode.epoch == self._epoch and not self._doubtful
+            path = self._paths[number] = Path(above, deleted or not inode.names, sure, exact)
         return path
 
 

@@ -39,9 +39,7 @@ class Histogram:
 
     def add(self, durations: npt.NDArray[np.int64]) -> None:
         """Count ``durations`` in nanoseconds; negative ones are not known and are left out."""
-        known = durations[durations >= 0]
-        bins = (np.log2(np.maximum(known, 1)) * _STEPS).astype(np.int64)
-        self.counts += np.bincount(np.minimum(bins, _BINS - 1), minlength=_BINS)
+        self.counts += np.bincount(_bins(durations[durations >= 0]), minlength=_BINS)
 
     @property
     def total(self) -> int:
@@ -55,6 +53,12 @@ class Histogram:
             return None
         at = min(int(np.searchsorted(np.cumsum(self.counts), share * total)), _BINS - 1)
         return float(2 ** ((at + 0.5) / _STEPS)) if at else 0.0  # the first bin: less than the clock can tell
+
+
+def _bins(durations: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The bin of each."""
+    bins = (np.log2(np.maximum(durations, 1)) * _STEPS).astype(np.int64)
+    return np.minimum(bins, _BINS - 1)
 
 
 @dataclass(frozen=True)
@@ -77,14 +81,22 @@ class Operations:
 
     def add(self, finished: Requests_) -> None:
         """Count requests that ended."""
-        durations = {phase: phase_ns(finished, phase) for phase in PHASES}
-        for opcode in np.unique(finished["opcode"]).tolist():
-            mine = finished["opcode"] == opcode
-            self._counts[opcode] = self._counts.get(opcode, 0) + int(mine.sum())
-            self._errors[opcode] = self._errors.get(opcode, 0) + int((finished["error"][mine] != 0).sum())
-            latency = self._latency.setdefault(opcode, {phase: Histogram() for phase in PHASES})
-            for phase, histogram in latency.items():
-                histogram.add(durations[phase][mine])
+        opcodes, at = np.unique(finished["opcode"], return_inverse=True)
+        codes = opcodes.tolist()
+        counts = np.bincount(at, minlength=len(codes)).tolist()
+        errors = np.bincount(at[finished["error"] != 0], minlength=len(codes)).tolist()
+        for opcode, count, failed in zip(codes, counts, errors, strict=True):
+            self._counts[opcode] = self._counts.get(opcode, 0) + count
+            self._errors[opcode] = self._errors.get(opcode, 0) + failed
+            if opcode not in self._latency:
+                self._latency[opcode] = {phase: Histogram() for phase in PHASES}
+        for phase in PHASES:
+            durations = phase_ns(finished, phase)
+            known = durations >= 0
+            # One count for the bins of all operations: there are many of them and few requests of each.
+            bins = np.bincount(at[known] * _BINS + _bins(durations[known]), minlength=len(codes) * _BINS)
+            for opcode, mine in zip(codes, bins.reshape(len(codes), _BINS), strict=True):
+                self._latency[opcode][phase].counts += mine
 
     def table(self) -> list[Operation]:
         """All operations seen, by opcode."""

@@ -200,6 +200,8 @@ def names(field: bytes, size: int, second: int) -> list[bytes]:
 
 def names_cut(field: bytes, size: int, second: int, *, cut: bool) -> list[tuple[bytes, bool]]:
     """As :func:`names`, each with whether it was cut off; ``cut``: one was, and its missing NUL tells which of two."""
+    if not cut:
+        return [(name, False) for name in names(field, size, second)]
     rooms = (second, size - second) if second else (size,)
     found = zip(names(field, size, second), rooms, strict=False)
     return [(name, cut and len(name) == room) for name, room in found]

@@ -219,21 +219,27 @@ def _column(structures: npt.NDArray[Any], argument: _Argument) -> list[Any]:
 def _setattr(head: bytes) -> str:
     """Of SETATTR what ``valid`` selects."""
     asked = attributes.SETATTR_IN.unpack(head)
-    words = []
-    for flag, word in (
-        (SetattrValid.MODE, f"mode={_octal(asked.mode)}"),
-        (SetattrValid.UID, f"uid={asked.uid}"),
-        (SetattrValid.GID, f"gid={asked.gid}"),
-        (SetattrValid.SIZE, f"size={asked.size}"),
-        (SetattrValid.ATIME, f"atime={_time(asked.valid, SetattrValid.ATIME_NOW, asked.atime, asked.atimensec)}"),
-        (SetattrValid.MTIME, f"mtime={_time(asked.valid, SetattrValid.MTIME_NOW, asked.mtime, asked.mtimensec)}"),
-        (SetattrValid.CTIME, f"ctime={point_in_time(asked.ctime, asked.ctimensec)}"),
-        (SetattrValid.FH, f"fh={asked.fh}"),
-        (SetattrValid.KILL_SUIDGID, "KILL_SUIDGID"),
-    ):
-        if asked.valid & flag:
-            words.append(word)
-    return "".join(f" {word}" for word in words)
+    return "".join([f" {say(asked)}" for flag, say in _SELECTED if asked.valid & flag])
+
+
+_SELECTED: Final[tuple[tuple[int, Callable[[attributes.SetattrIn], str]], ...]] = (
+    (int(SetattrValid.MODE), lambda asked: f"mode={_octal(asked.mode)}"),
+    (int(SetattrValid.UID), lambda asked: f"uid={asked.uid}"),
+    (int(SetattrValid.GID), lambda asked: f"gid={asked.gid}"),
+    (int(SetattrValid.SIZE), lambda asked: f"size={asked.size}"),
+    (
+        int(SetattrValid.ATIME),
+        lambda asked: f"atime={_time(asked.valid, SetattrValid.ATIME_NOW, asked.atime, asked.atimensec)}",
+    ),
+    (
+        int(SetattrValid.MTIME),
+        lambda asked: f"mtime={_time(asked.valid, SetattrValid.MTIME_NOW, asked.mtime, asked.mtimensec)}",
+    ),
+    (int(SetattrValid.CTIME), lambda asked: f"ctime={point_in_time(asked.ctime, asked.ctimensec)}"),
+    (int(SetattrValid.FH), lambda asked: f"fh={asked.fh}"),
+    (int(SetattrValid.KILL_SUIDGID), lambda _: "KILL_SUIDGID"),
+)
+"""What each flag of ``valid`` selects, in words."""
 
 
 def _time(valid: int, now: SetattrValid, seconds: int, nanoseconds: int) -> str:
@@ -303,8 +309,10 @@ def results(rows: Requests_) -> list[str]:
             for index, size, answer in answers:
                 texts[index] = say(answer) if size >= needed else "?"
         elif opcode in _SIZERS:
-            for index in np.flatnonzero(opcodes == opcode).tolist():
-                texts[index] = _size(rows[index])
+            at = np.flatnonzero(opcodes == opcode)
+            columns = (rows[name][at].tolist() for name in _SIZED)
+            for index, text in zip(at.tolist(), map(_size, *columns), strict=True):
+                texts[index] = text
     for index in np.flatnonzero(rows["error"]).tolist():
         texts[index] = error_text(int(rows["error"][index]))
     return texts
@@ -313,10 +321,13 @@ def results(rows: Requests_) -> list[str]:
 _SIZERS: Final = frozenset({Opcode.GETXATTR, Opcode.LISTXATTR})
 
 
-def _size(row: np.void) -> str:
+_SIZED: Final = ("operation", "operation_size", "answer", "answer_size", "reply_size")
+
+
+def _size(operation: bytes, operation_size: int, answer: bytes, answer_size: int, reply_size: int) -> str:
     """GETXATTR and LISTXATTR bring the size if 0 bytes were asked for, else so many bytes."""
-    if row["operation_size"] < xattrs.GETXATTR_IN.size:
+    if operation_size < xattrs.GETXATTR_IN.size:
         return "?"
-    if not xattrs.GETXATTR_IN.unpack(row["operation"].tobytes()).size:
-        return str(_FIRST_32(row["answer"].tobytes())) if row["answer_size"] >= 4 else "?"
-    return str(row["reply_size"]) if row["reply_size"] >= 0 else "?"
+    if not xattrs.GETXATTR_IN.unpack(operation).size:
+        return str(_FIRST_32(answer)) if answer_size >= 4 else "?"
+    return str(reply_size) if reply_size >= 0 else "?"

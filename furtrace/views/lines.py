@@ -31,14 +31,14 @@ def _subjects(rows: Requests_, subjects: list[Subject]) -> list[str]:
         other = subjects[at].other
         if other is not None:
             texts[at] += f" {label(rows['opcode'][at])}={other.shown}"
-    for at in np.flatnonzero((rows["name_size"] != 0) & np.isin(rows["opcode"], NAMED_BESIDES)).tolist():
-        row = rows[at]
-        cut = bool(row["flags"] & Flag.NAME_CUT)
-        found = quoted_names(row["name"].tobytes(), int(row["name_size"]), int(row["second"]), cut=cut)
-        texts[at] += " " + found[-1]
+    named = np.flatnonzero((rows["name_size"] != 0) & np.isin(rows["opcode"], NAMED_BESIDES))
+    columns = (rows[name][named].tolist() for name in ("name", "name_size", "second", "flags"))
+    for at, name, size, second, flags in zip(named.tolist(), *columns, strict=True):
+        texts[at] += " " + quoted_names(name, size, second, cut=bool(flags & _NAME_CUT))[-1]
     return texts
 
 
+_NAME_CUT: Final = int(Flag.NAME_CUT)
 _OF_TWO: Final = tuple(map(int, OF_TWO))
 
 
