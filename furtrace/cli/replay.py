@@ -1,5 +1,6 @@
 """``furtrace replay``."""
 
+import math
 import os
 import sys
 from typing import Any
@@ -111,7 +112,7 @@ def _replay(reel: Reel, options: dict[str, Any], *, lines: bool) -> int:
         reel.judge(stopping)
         try:
             if lines:
-                outcome = play_lines(reel, output, float("inf") if speed is None else speed, stopping)
+                outcome = play_lines(reel, output, stopping, speed=speed or math.inf, counted=count is not None)
             else:
                 outcome = play_screen(reel, 1.0 if speed is None else speed, stopping)
         except OSError as error:

@@ -21,6 +21,7 @@ from furtrace.views.event_lines import EventLines
 from furtrace.views.replay import Playback, ReplayView
 from furtrace.views.terminal import Terminal
 
+_FEW: Final = 64
 _LINES_SECONDS: Final = 0.05
 _FRAME_SECONDS: Final = 0.1
 _PAUSED_SECONDS: Final = 0.25
@@ -86,9 +87,21 @@ class _Show:
 
 
 def play_lines(
-    reel: Reel, output_of: Callable[[TraceInfo, Playing], LinesOutput], speed: float, stopping: Stopping
+    reel: Reel,
+    output_of: Callable[[TraceInfo, Playing], LinesOutput],
+    stopping: Stopping,
+    *,
+    speed: float = math.inf,
+    counted: bool = False,
 ) -> Outcome:
     """Write a recording as lines, to its end or until there are enough.
+
+    Args:
+        reel: the recording.
+        output_of: makes what writes them.
+        stopping: ends it.
+        speed: as a factor; infinity: as fast as it can be.
+        counted: there may soon be enough, so that not many events are to be taken in at a time.
 
     Raises:
         InputError: it can't be read.
@@ -100,7 +113,7 @@ def play_lines(
         began = time.monotonic()
         while stopping.signal is None:
             ns = None if math.isinf(speed) else run.first_ns + int((time.monotonic() - began) * speed * 1e9)
-            records = show.tape.until(ns)
+            records = show.tape.until(ns, _FEW if counted else None)
             if show.tape.ended:
                 break
             if not len(records):

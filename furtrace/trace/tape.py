@@ -25,17 +25,22 @@ class Tape:
         self.position_ns = 0
         self.ended = False
 
-    def until(self, ns: int | None = None) -> Records:
+    def until(self, ns: int | None = None, most: int | None = None) -> Records:
         """The next records, up to one that is later than a time; of one batch at most.
 
         Empty: the next one is later, or there is none (:attr:`ended`).
+
+        Args:
+            ns: that time; None: none is too late.
+            most: so many at most.
         """
         if not self._fill():
             return no_records()
+        next_ones = self._rest[:most]
         if ns is None:
-            return self._take(len(self._rest))
-        later = np.flatnonzero(self._rest["ns"] > ns)
-        return self._take(int(later[0]) if len(later) else len(self._rest))
+            return self._take(len(next_ones))
+        later = np.flatnonzero(next_ones["ns"] > ns)
+        return self._take(int(later[0]) if len(later) else len(next_ones))
 
     def event(self) -> Records:
         """The next event, behind the hints that come before it; of one batch at most."""
