@@ -71,6 +71,11 @@ class _Show:
             finished = self.conversation.feed(part)
             yield self.conversation.shown, finished
 
+    def reach(self, ns: int) -> None:
+        """All that there is until then has been fed."""
+        if not self._begun and ns >= self.run.first_ns:
+            self._begin()
+
     def _begin(self) -> None:
         self._begun = True
         self.conversation.count_anew()
@@ -245,6 +250,7 @@ class _Screen:
                 return False
             if not len(records):
                 self._playing.position_ns = ns or tape.position_ns
+                self._show.reach(self._playing.position_ns)
                 return False
             for _ in self._show.feed(records):
                 pass

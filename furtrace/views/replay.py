@@ -11,12 +11,14 @@ from furtrace.views.live import LiveView
 from furtrace.views.live_operations import Rates
 from furtrace.views.live_table import BOLD, CYAN, RED, REVERSE, Item, Line, fitted, item_line
 from furtrace.views.units import Clock
+from furtrace.views.wrapping import wrapped
 
 _SECOND: Final = 1_000_000_000
 _SEEKS: Final = {"right": (10, 10), "left": (-10, 10), "]": (1, 100), "[": (-1, 100)}
 """Seconds that a key moves by, and the part of a recording that it moves by at most."""
 _FASTEST: Final = 1024.0
 _SLOWEST: Final = 1 / 64
+_MOST_LINES: Final = 3
 _FAR: Final = 1 << 62
 
 _KEYS: Final = """\
@@ -146,15 +148,20 @@ class ReplayView(LiveView):
     def _head(self, width: int, height: int) -> list[Line]:
         """Below the lines of any view, what is to be said now."""
         playing, head = self._playback, super()._head(width, height)
-        said = [(playing.event, CYAN), (playing.note, RED)]
         if height >= 8:
-            head += [[Segment(self._whole_line(text, width), style)] for text, style in said if text]
+            for text, style in ((playing.event, CYAN), (playing.note, RED)):
+                head += [[Segment(line, style)] for line in self._wrapped(text, width)]
         elif playing.note:
             head = [item_line([Item(playing.note, 0, RED)], width, self._glyphs)]
         return head
 
-    def _whole_line(self, text: str, width: int) -> str:
-        return fitted(self._glyphs.plain(text), width, self._glyphs.cut)
+    def _wrapped(self, text: str, width: int) -> list[str]:
+        """A text in a few lines at most."""
+        if not text:
+            return []
+        lines = wrapped(self._glyphs.plain(text), max(2, width))
+        shown = [*lines[: _MOST_LINES - 1], "".join(lines[_MOST_LINES - 1 :])]
+        return [fitted(line, width, self._glyphs.cut) for line in shown if line]
 
     def _state_items(self) -> list[Item]:
         playing = self._playback
