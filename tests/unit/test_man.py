@@ -17,6 +17,7 @@ from furtrace.export.decoded import decoded_object
 from furtrace.export.jsonlines import event_object, pool_object, request_objects, summary_object
 from furtrace.export.protocol import protocol_object
 from furtrace.model.conversation import Conversation
+from furtrace.model.fields import FIELDS
 from furtrace.model.inodes import Path as InodePath
 from furtrace.model.paths import Subject
 from furtrace.model.pools import Pool
@@ -156,6 +157,10 @@ def test_the_json_members_are_explained() -> None:
 def test_the_json_members_of_a_pool_are_explained() -> None:
     text = section(lines("furtrace-live"), ".Ss Pools in the summary")
     assert items(text, "Va") == set(pool_object(Pool(7, 0)))
+
+
+def test_the_fields_of_display_filters_are_explained() -> None:
+    assert items(section(lines("furtrace-replay"), ".Ss Display filters"), "Va") == set(FIELDS)
 
 
 def test_the_steps_are_explained() -> None:
