@@ -6,6 +6,7 @@ Times are CLOCK_MONOTONIC in nanoseconds.
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
@@ -42,9 +43,18 @@ def _path(path: Path | None) -> str | None:
 
 def _value(value: Any) -> Any:
     """A field as JSON has it: a structure within as an object, bytes in hex."""
-    if is_dataclass(value):
-        return {field.name: _value(getattr(value, field.name)) for field in fields(value)}
+    if type(value) is int:  # as most are
+        return value
+    names_of = _field_names(value.__class__)
+    if names_of is not None:
+        return {name: _value(getattr(value, name)) for name in names_of}
     return value.hex() if isinstance(value, bytes) else value
+
+
+@lru_cache
+def _field_names(kind: Any) -> tuple[str, ...] | None:
+    """Names of a structure's fields; None: it is none."""
+    return tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
 
 
 def _arguments(row: _Members) -> dict[str, Any] | None:
@@ -272,8 +282,10 @@ def _holding(holding: Holding) -> dict[str, Any]:
 
 def json_lines(objects: Iterable[dict[str, Any]]) -> Iterator[str]:
     """Each object on a line of its own."""
-    for item in objects:
-        yield json.dumps(item, separators=(",", ":"))
+    return map(_ENCODER.encode, objects)
+
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 def summary_object(conversation: Conversation, elapsed_ns: int) -> dict[str, Any]:
