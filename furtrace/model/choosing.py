@@ -21,7 +21,19 @@ from furtrace.model.fields import Mask, Sample
 from furtrace.model.filtering import DisplayFilter
 from furtrace.model.paths import Paths
 from furtrace.model.requests import Requests, Requests_
-from furtrace.trace.record import HINTS, NO_QUEUE, Kind, Records, Transport, is_event, is_lost, no_records, part
+from furtrace.trace.record import (
+    HINTS,
+    NO_QUEUE,
+    Kind,
+    Records,
+    Transport,
+    among,
+    events_only,
+    is_event,
+    is_lost,
+    no_records,
+    part,
+)
 from furtrace.wire.opcodes import Opcode
 
 Generation = tuple[int, int]
@@ -173,8 +185,8 @@ def start_of(records: Records) -> int | None:
     """When a recording that begins so begins: with its first event; of hints alone with the first; None: with none."""
     if not len(records):
         return None
-    events = np.flatnonzero(~np.isin(records["kind"], HINTS))
-    return int(records["ns"][events[0] if len(events) else 0])
+    events = events_only(records)
+    return int((events if len(events) else records)["ns"][0])
 
 
 def _on_queues(rows: Requests_, queues: frozenset[int]) -> Mask:
@@ -227,7 +239,7 @@ class Chosen:
         self._generations.begin(piece)
         here, alone = self._here(piece) & self._wanted.of_place(piece), piece["unique"] == 0
         shown = np.where(alone, here & (not self._wanted.by_kind), self._find(piece))
-        shown |= np.isin(piece["kind"], _ALWAYS)
+        shown |= _ALWAYS[piece["kind"]]
         return Taken(shown, shown, shown | (alone & here) | (piece["kind"] == Kind.INIT))
 
     def ended(self, rows: Requests_) -> Mask:
@@ -262,7 +274,7 @@ class Chosen:
 
 
 _NONE: Final = np.empty(0, np.uint64)
-_ALWAYS: Final = (*HINTS, Kind.LOST)
+_ALWAYS: Final = among((*HINTS, Kind.LOST))
 """Kinds of records that concern whatever is shown."""
 
 
@@ -287,7 +299,7 @@ class AtOnce:
         here = self._wanted.of_place(piece)
         alone = (piece["unique"] == 0) & here & (not self._wanted.by_kind)
         every = here | (piece["kind"] == Kind.INIT)
-        return Taken(alone | np.isin(piece["kind"], _ALWAYS), every, every)
+        return Taken(alone | _ALWAYS[piece["kind"]], every, every)
 
     def ended(self, rows: Requests_) -> Mask:
         """As :meth:`Choice.ended`."""
@@ -393,7 +405,7 @@ class Judge:
         """Set-up is the server's doing."""
         if self._wanted.server is None:
             return
-        setups = piece[np.isin(piece["kind"], _SERVERS) & (piece["pid"] == self._wanted.server)]
+        setups = piece[_IS_SETUP[piece["kind"]] & (piece["pid"] == self._wanted.server)]
         self._served |= {generation for generation, _ in self._generations.groups(setups["connection"])}
 
     def _note(self, rows: Requests_, fits: Mask, generation: Generation | None = None) -> None:
@@ -431,7 +443,7 @@ class Judge:
         return Chosen(self._wanted, self.connections(), uniques)
 
 
-_SERVERS: Final = (Kind.INIT, Kind.REGISTER, Kind.ADD_QUEUE, Kind.ADD_BUFPOOL)
+_IS_SETUP: Final = among((Kind.INIT, Kind.REGISTER, Kind.ADD_QUEUE, Kind.ADD_BUFPOOL))
 
 
 class _Shown(Requests):

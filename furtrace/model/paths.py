@@ -23,6 +23,7 @@ from furtrace.trace.record import (
     Kind,
     Records,
     Transport,
+    among,
     names_cut,
 )
 from furtrace.wire.attributes import EntryOut
@@ -308,10 +309,14 @@ _OUT_HEADER: Final = 16
 def _changes(batch: Records) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
     """Where a batch has what changes paths."""
     kinds, opcodes = batch["kind"], batch["opcode"]
-    changes = np.isin(kinds, (Kind.ENDED, Kind.NAMED)) & np.isin(opcodes, _CHANGERS)
-    changes |= np.isin(kinds, (Kind.INIT, Kind.ENTRIES))
-    changes |= np.isin(kinds, (Kind.DELIVERED, Kind.NAMED)) & (opcodes == Opcode.FORGET)
-    return np.flatnonzero(changes)
+    ends = np.flatnonzero(_IS_END[kinds])
+    forgets = np.flatnonzero(_MAY_FORGET[kinds])
+    found = (
+        ends[np.isin(opcodes[ends], _CHANGERS)],
+        forgets[opcodes[forgets] == Opcode.FORGET],
+        np.flatnonzero(_CHANGES_ALWAYS[kinds]),
+    )
+    return np.unique(np.concatenate(found))
 
 
 def _forget_several(data: bytes, inodes: Inodes) -> None:
@@ -321,6 +326,9 @@ def _forget_several(data: bytes, inodes: Inodes) -> None:
         inodes.forgotten(one.nodeid, one.nlookup)
 
 
+_IS_END: Final = among((Kind.ENDED, Kind.NAMED))
+_MAY_FORGET: Final = among((Kind.DELIVERED, Kind.NAMED))
+_CHANGES_ALWAYS: Final = among((Kind.INIT, Kind.ENTRIES))
 _ENTRY_OUT: Final = struct.Struct("<QQ84xII")
 """Of ``fuse_entry_out``: nodeid, generation, attr.mode, attr.nlink."""
 

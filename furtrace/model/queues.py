@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from furtrace.model.requests import Requests_
-from furtrace.trace.record import Kind, Records
+from furtrace.trace.record import Kind, Records, among
 
-_SETUPS: Final = (Kind.INIT, Kind.REGISTER, Kind.REFUSED)
+_IS_SETUP: Final = among((Kind.INIT, Kind.REGISTER, Kind.REFUSED))
 _U32 = npt.NDArray[np.uint32]
 
 
@@ -90,7 +90,7 @@ class Queues:
         return self._queues.setdefault(place, Queue(*place))
 
     def _setups(self, batch: Records) -> None:
-        for event in batch[np.isin(batch["kind"], _SETUPS)]:
+        for event in batch[_IS_SETUP[batch["kind"]]]:
             connection, queue = int(event["connection"]), int(event["queue"])
             if event["kind"] == Kind.INIT:
                 for place in [place for place in self._queues if place[0] == connection]:

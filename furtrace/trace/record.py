@@ -3,6 +3,7 @@
 What each member holds stands there. A batch of records is one structured array of :data:`RECORD`.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum, IntFlag
 from typing import Final
 
@@ -177,9 +178,16 @@ def no_records() -> Records:
     return np.empty(0, RECORD)
 
 
+def among(kinds: Iterable[int]) -> npt.NDArray[np.bool_]:
+    """A table of all numbers that a ``kind`` can be: ``among(HINTS)[batch["kind"]]`` says where a batch has hints."""
+    table = np.zeros(256, np.bool_)
+    table[list(kinds)] = True
+    return table
+
+
 def events_only(batch: Records) -> Records:
     """Return a batch without its hints: the batch itself where it has none."""
-    hints = np.isin(batch["kind"], HINTS)
+    hints = _IS_HINT[batch["kind"]]
     return batch[~hints] if hints.any() else batch
 
 
@@ -214,8 +222,12 @@ def comm(field: bytes) -> bytes:
 
 def is_event(batch: Records) -> npt.NDArray[np.bool_]:
     """Where a batch has events that the kernel made: neither hints nor losses."""
-    others: npt.NDArray[np.bool_] = np.isin(batch["kind"], (*HINTS, Kind.LOST))
-    return ~others
+    events: npt.NDArray[np.bool_] = _IS_EVENT[batch["kind"]]
+    return events
+
+
+_IS_HINT: Final = among(HINTS)
+_IS_EVENT: Final = ~among((*HINTS, Kind.LOST))
 
 
 def until_event(batch: Records, number: int) -> Records:

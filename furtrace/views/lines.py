@@ -13,7 +13,7 @@ from furtrace.model.operations import phase_ns
 from furtrace.model.paths import OF_TWO, Paths, Subject
 from furtrace.model.requests import Requests_, first_seen, state
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import Flag, Kind, Records
+from furtrace.trace.record import Flag, Kind, Records, among
 from furtrace.views.arguments import NAMED_BESIDES, arguments, results
 from furtrace.views.copying import copying
 from furtrace.views.event_lines import COMMANDS, EventFormat, Remembered, label, place, texts_of
@@ -21,7 +21,7 @@ from furtrace.views.names import comm, quoted_names
 from furtrace.views.units import Clock
 from furtrace.wire.opcodes import opcode_name
 
-_NOTED: Final = (Kind.INIT, *COMMANDS, Kind.READY, Kind.REFUSED, Kind.STOPPED, Kind.LOST)
+_IS_NOTED: Final = among((Kind.INIT, *COMMANDS, Kind.READY, Kind.REFUSED, Kind.STOPPED, Kind.LOST))
 
 
 def _subjects(rows: Requests_, subjects: list[Subject]) -> list[str]:
@@ -134,13 +134,13 @@ class RequestLines:
 
     def noted(self, batch: Records) -> list[str]:
         """Lines of the events that belong to no request: set-up, commands that the kernel refused, losses."""
-        events = batch[np.isin(batch["kind"], _NOTED)]
+        events = batch[_IS_NOTED[batch["kind"]]]
         return self._events.lines(events, [None] * len(events), [""] * len(events)) if len(events) else []
 
 
 def ended_before(finished: Requests_, batch: Records) -> list[int]:
     """How many of the requests that ended in a batch did so before each event that :meth:`RequestLines.noted` tells."""
-    times = batch["ns"][np.isin(batch["kind"], _NOTED)]
+    times = batch["ns"][_IS_NOTED[batch["kind"]]]
     ended = np.maximum.accumulate(finished["ended_ns"])
     places: list[int] = np.searchsorted(ended, np.maximum.accumulate(times), side="right").tolist()
     return places
