@@ -58,9 +58,11 @@ def complaints(recordings: Recordings) -> list[str]:
     ]
     noted, left_out = recordings.noted, []
     if noted.foreign:
-        left_out.append(f"{noted.foreign} packets are no events that this furtrace knows, and were left out.")
+        packets = "1 packet is no event" if noted.foreign == 1 else f"{noted.foreign} packets are no events"
+        left_out.append(f"{packets} that this furtrace knows; left out.")
     if noted.short:
-        left_out.append(f"{noted.short} records were cut short by another program, and were left out.")
+        records = "1 record was" if noted.short == 1 else f"{noted.short} records were"
+        left_out.append(f"{records} cut short by another program; left out.")
     return damaged + left_out
 
 

@@ -1,6 +1,8 @@
 """Recordings that are played: gone over once to choose, then as often as is wanted to show."""
 
 import contextlib
+import os
+import stat
 import sys
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -40,6 +42,17 @@ class Window:
 
     begin: Moment | None = None
     end: Moment | None = None
+
+
+def is_pipe(path: str) -> bool:
+    """Whether it is standard input, or something else than a file, which can be read only once."""
+    if path == STDIN:
+        return True
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 - a Path would turn "" into "."
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 class Pass:
@@ -131,7 +144,7 @@ class Reel:
     @property
     def rereadable(self) -> bool:
         """Whether they can be read more than once."""
-        return STDIN not in self._paths
+        return not any(map(is_pipe, self._paths))
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[Pass]:

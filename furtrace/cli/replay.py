@@ -12,7 +12,7 @@ from furtrace.cli.errors import OutputError
 from furtrace.cli.moments import Moment, MomentType, Speed
 from furtrace.cli.options import What, recorded_filter_options, what
 from furtrace.cli.outputs import EventOutput, JsonOutput, PlainOutput, summary
-from furtrace.cli.reel import Reel, Window
+from furtrace.cli.reel import Reel, Window, is_pipe
 from furtrace.cli.replaying import Outcome, play_lines, play_screen
 from furtrace.cli.stopping import Stopping
 from furtrace.model.choosing import Playing, Wanted
@@ -56,8 +56,8 @@ def command(files: tuple[str, ...], begin: Moment | None, end: Moment | None, **
     lines = to_lines or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb"
     if options["count"] and not lines:
         raise click.UsageError("--count counts lines; give --plain, --events or --json with it.")
-    if STDIN in files:
-        _check_stdin(files, wanted, of_events=options["events"] or not lines)
+    if any(map(is_pipe, files)):
+        _check_pipes(files, wanted, of_events=options["events"] or not lines)
     sys.exit(_replay(Reel(files, wanted, Window(begin, end)), options, lines=lines))
 
 
@@ -80,8 +80,8 @@ def _pointed_out(text: str, problem: FilterError) -> str:
     return f"{where}\n\n  {before}{after}\n  {' ' * cell_len(before)}^"
 
 
-def _check_stdin(files: tuple[str, ...], wanted: Wanted, *, of_events: bool) -> None:
-    """Standard input can be read once.
+def _check_pipes(files: tuple[str, ...], wanted: Wanted, *, of_events: bool) -> None:
+    """Standard input, or another pipe, can be read once.
 
     Raises:
         click.UsageError: more is asked for.
@@ -93,7 +93,7 @@ def _check_stdin(files: tuple[str, ...], wanted: Wanted, *, of_events: bool) -> 
     if wanted.by_request and of_events:
         raise click.UsageError(
             "To show events of some requests, or to show them on the full screen, takes two looks at a recording, "
-            "so it needs a file; lines of requests, and --json, can be had from standard input."
+            "so it needs a file; lines of requests, and --json of them, can be had from a pipe."
         )
 
 

@@ -73,7 +73,7 @@ class Playback:
         last = _FAR if self.end_ns is None else self.end_ns
         goal = max(self.first_ns, min(ns, last))
         if goal < self.position_ns and not self.seekable:
-            self.note = "Standard input can't be read again, so there is no way back."
+            self.note = "A pipe can't be read again, so there is no way back."
             return
         self.goal_ns, self.began_ns = goal, self.position_ns
         self.step, self.event, self.note = False, "", ""

@@ -284,6 +284,17 @@ def test_from_standard_input(furtrace: CommandLine, history: str, monkeypatch: p
         assert "a file" in err
 
 
+def test_other_pipes_are_read_once(furtrace: CommandLine, history: str, tmp_path: Path) -> None:
+    for arguments, status in ((["--plain"], 0), (["--plain", "--op", "READ"], 0), (["--events", "--op", "READ"], 2)):
+        fifo = tmp_path / f"fifo{len(arguments)}{status}"
+        os.mkfifo(fifo)
+        writer = subprocess.Popen(["sh", "-c", 'exec cat "$0" > "$1"', history, str(fifo)])
+        assert furtrace("replay", str(fifo), *arguments)[0] == status
+        if status:
+            writer.kill()
+        assert writer.wait(30) == (-signal.SIGKILL if status else 0)
+
+
 # ---- time windows ----
 
 
@@ -411,7 +422,7 @@ def test_what_others_have_put_in_is_told(furtrace: CommandLine, tmp_path: Path) 
     path = recorded(tmp_path / "strange.pcapng", strange)
     status, _, err = furtrace("replay", path, "--plain")
     assert status == 0
-    assert err.splitlines()[-1] == "1 packets are no events that this furtrace knows, and were left out."
+    assert err.splitlines()[-1] == "1 packet is no event that this furtrace knows; left out."
 
 
 def test_no_such_connection(furtrace: CommandLine, history: str) -> None:
