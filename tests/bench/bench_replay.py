@@ -1,8 +1,8 @@
 """How fast a recording is printed: `furtrace replay --speed max`, as lines, events and JSON.
 
-The recording is made first: fio, 4 KiB random direct reads, 2 jobs, on libfuse's passthrough_hp over io_uring. The peer
-is `tshark -r`, which prints the same file, a line a packet. All take turns; the medians are printed, and each one's rate
-of events as a ratio of tshark's. A request has four events.
+The recording is made first: fio, 4 KiB random direct reads, 2 jobs, on libfuse's passthrough_hp over io_uring. The
+peer is `tshark -r`, which prints the same file, a line a packet. All take turns; the medians are printed, and each one's
+rate of events as a ratio of tshark's. A request has four events.
 
 Usage, as root: python -m tests.bench.bench_replay [ROUNDS] [SECONDS]
 """
@@ -56,7 +56,7 @@ def counts(path: Path) -> int:
 
 
 def printed(command: "list[str | Path]") -> tuple[int, float]:
-    """How many lines a command prints, and how many seconds that takes; they are thrown away unread, but for a first run."""
+    """How many lines a command prints, and how many seconds that takes if nobody reads them."""
     lines = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout.count(b"\n")
     with open(os.devnull, "wb") as sink:  # noqa: PTH123
         began = time.monotonic()
