@@ -1,8 +1,8 @@
 """How fast a recording is printed: `furtrace replay --speed max`, as lines, events and JSON.
 
 The recording is made first: fio, 4 KiB random direct reads, 2 jobs, on libfuse's passthrough_hp over io_uring. The
-peer is `tshark -r`, which prints the same file, a line a packet. All take turns; the medians are printed, and each one's
-rate of events as a ratio of tshark's. A request has four events.
+peer is `tshark -r`, which prints the same file, a line a packet. All take turns; the medians are printed, and each
+one's rate of events as a ratio of tshark's. A request has four events.
 
 Usage, as root: python -m tests.bench.bench_replay [ROUNDS] [SECONDS]
 """
@@ -86,8 +86,8 @@ def compare(path: Path, rounds: int) -> None:
     events = counts(path)
     peer = statistics.median(taken["tshark -r (the peer)"])
     print(f"{events} events, {path.stat().st_size / 1e6:.0f} MB; medians of {rounds}, from start to end")
-    for name, spent in taken.items():
-        middle = statistics.median(spent)
+    for name, times in taken.items():
+        middle = statistics.median(times)
         rate = lines[name] / middle
         bound = f"  {rate / BOUND:.2f} x the bound" if name == "lines of requests" else ""
         print(f"{name:22} {rate:9.0f} lines/s  {events / middle:9.0f} events/s  {peer / middle:5.2f} x the peer{bound}")
