@@ -8,7 +8,7 @@ from furtrace.probe.btf import KernelTypes, libbpf
 from furtrace.probe.counters import Counters
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.functions import Attachment, Moment, Way
-from furtrace.probe.programs import KEEPER, TRIAL, Tracepoint, stand_in
+from furtrace.probe.programs import KEEPER, TRIAL, Preemptible, Tracepoint, stand_in
 from furtrace.probe.tracing import FENTRY, FEXIT, Tracing, test_functions_run
 from furtrace.probe.vantage import Plan
 
@@ -34,14 +34,16 @@ class Probes:
     Args:
         bpf: bcc's object for the text.
         types: of the running kernel.
-        stood_in: how often stand-ins did another program's work, of a text that has them; None: it has none.
+        stood_in: how often stand-ins did another program's work.
+        stand_ins: which programs of the text have them.
     """
 
-    def __init__(self, bpf: Any, types: KernelTypes, stood_in: Counters | None) -> None:
+    def __init__(self, bpf: Any, types: KernelTypes, stood_in: Counters, stand_ins: Preemptible) -> None:
         self._bpf = bpf
         self._types = types
         self._tracing = Tracing(types)
         self._stood_in = stood_in
+        self._stand_ins = stand_ins
         self._programs: list[int] = []
 
     def attach(self, plan: Plan) -> None:
@@ -66,19 +68,19 @@ class Probes:
         """Detach those that bcc does not detach itself."""
         self._tracing.close()
 
-    def _codes(self, program: str) -> list[bytes]:
+    def _codes(self, program: str, where: Preemptible) -> list[bytes]:
         """The instructions of a program, and of its stand-in if it has one."""
         code = bytes(self._bpf.dump_func(program.encode()))
-        return [code, stand_in(code)] if self._stood_in is not None else [code]
+        return [code, stand_in(code)] if where in self._stand_ins else [code]
 
     def _tracepoint(self, tracepoint: Tracepoint) -> None:
-        codes = self._codes(tracepoint.program)
+        codes = self._codes(tracepoint.program, Preemptible.AT_TRACEPOINTS)
         added = [self._tracing.at_tracepoint(tracepoint.name, code) for code in codes]
         self._programs.append(added[0])
 
     def _fentry(self, attachment: Attachment) -> None:
         attach_type = FEXIT if attachment.watch.moment is Moment.LEAVE else FENTRY
-        codes = self._codes(attachment.program)
+        codes = self._codes(attachment.program, Preemptible.AT_FUNCTIONS)
         self._programs.append(
             _at_function(self._tracing, attachment.symbol, codes, attach_type, newest_first=self._newest_first)
         )
@@ -90,12 +92,14 @@ class Probes:
         It matters, for a stand-in has to come after its program. So it is tried, at a function for tests.
         """
         function = "bpf_fentry_test1"
-        if self._stood_in is None or not self._types.function_id(function):
+        if Preemptible.AT_FUNCTIONS not in self._stand_ins or not self._types.function_id(function):
             return True
         tracing = Tracing(self._types)
         try:
             before = int(self._stood_in.by_cpu.sum())
-            program = _at_function(tracing, function, self._codes(TRIAL), FENTRY, newest_first=True)
+            program = _at_function(
+                tracing, function, self._codes(TRIAL, Preemptible.AT_FUNCTIONS), FENTRY, newest_first=True
+            )
             return not test_functions_run(program) or int(self._stood_in.by_cpu.sum()) == before
         finally:
             tracing.close()

@@ -17,7 +17,7 @@ from furtrace.probe.errors import ProbeError
 from furtrace.probe.filters import Filters
 from furtrace.probe.kallsyms import fuse_functions
 from furtrace.probe.probes import Probes
-from furtrace.probe.programs import source
+from furtrace.probe.programs import Preemptible, source
 from furtrace.probe.ring import Ring
 from furtrace.probe.tracing import Target, load
 from furtrace.probe.vantage import Plan
@@ -121,7 +121,7 @@ def compile_program(
     text += "".join(f"#define {name} {value}\n" for name, value in plan.macros.items())
     for name in ("record.h", "common.h", *names):
         text += f'#line 1 "{name}"\n' + (sources() / name).read_text()
-    text += '#line 1 "programs"\n' + source(plan.tracepoints, plan.attachments, stand_ins=preemptible())
+    text += '#line 1 "programs"\n' + source(plan.tracepoints, plan.attachments, stand_ins=preemptible(types))
     said: list[str] = []
     try:
         with bcc.kernel_tree({"kernel_types.h": _kernel_header(types)}), _stderr_kept() as said:
@@ -133,9 +133,16 @@ def compile_program(
         raise ProbeError(f"The probes do not fit this kernel: {reason.strip()}") from error
 
 
-def preemptible() -> bool:
-    """Whether the kernel may let another task run while one is in the kernel, and so in a probe (CONFIG_PREEMPTION)."""
-    return "PREEMPT" in platform.version()
+def preemptible(types: KernelTypes) -> Preemptible:
+    """Where the kernel may let another task run while one is in a probe.
+
+    Nowhere, unless it may while a task is in the kernel at all (CONFIG_PREEMPTION). At tracepoints it may since they
+    are guarded by SRCU-fast instead of disabled preemption (Linux 7.0). A kernel that has SRCU-fast is taken for one;
+    where that is wrong, the stand-ins have nothing to do.
+    """
+    if "PREEMPT" not in platform.version():
+        return Preemptible.NONE
+    return Preemptible.ALL if types.function_id("init_srcu_struct_fast") else Preemptible.AT_FUNCTIONS
 
 
 def run_iterator(bpf: Any, function: str) -> bytes:
@@ -185,7 +192,8 @@ class Program:
         self._bpf = compile_program(names, filters, plan, ring_pages)
         self._lost = Counters(self._bpf["lost"].map_fd)
         self._stood_in = Counters(self._bpf["stood_in"].map_fd)
-        self._probes = Probes(self._bpf, running_kernel(), self._stood_in if preemptible() else None)
+        types = running_kernel()
+        self._probes = Probes(self._bpf, types, self._stood_in, preemptible(types))
         try:
             with _stderr_kept():
                 self._probes.attach(plan)

@@ -11,6 +11,7 @@ import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Flag, auto
 from typing import Final
 
 from furtrace.probe.functions import SCALARS, Attachment, Moment, Way
@@ -47,13 +48,22 @@ class Tracepoint:
         return f"at_{self.name}"
 
 
-def source(tracepoints: Iterable[Tracepoint], attachments: Iterable[Attachment], *, stand_ins: bool) -> str:
+class Preemptible(Flag):
+    """Programs during which a kernel may let another task run, so that they need stand-ins."""
+
+    NONE = 0
+    AT_FUNCTIONS = auto()
+    AT_TRACEPOINTS = auto()
+    ALL = AT_FUNCTIONS | AT_TRACEPOINTS
+
+
+def source(tracepoints: Iterable[Tracepoint], attachments: Iterable[Attachment], *, stand_ins: Preemptible) -> str:
     """The programs, to follow ``probes/tracepoint.c`` and ``probes/function.c``.
 
     Args:
         tracepoints: where to be at tracepoints.
         attachments: where to be at functions.
-        stand_ins: whether programs may be preempted on this kernel.
+        stand_ins: which programs have them.
     """
     writer = _Writer(stand_ins=stand_ins)
     for tracepoint in tracepoints:
@@ -64,7 +74,7 @@ def source(tracepoints: Iterable[Tracepoint], attachments: Iterable[Attachment],
         writer.flights(kept)
     for one in chosen:
         writer.function(one, kept.index(one) if one in kept else 0)
-    if stand_ins:
+    if Preemptible.AT_FUNCTIONS in stand_ins:
         writer.trial()
     return writer.text
 
@@ -79,14 +89,15 @@ _KEY: Final = "\tstruct ft_flight_key key = {{ bpf_get_current_pid_tgid(), {numb
 
 
 class _Writer:
-    def __init__(self, *, stand_ins: bool) -> None:
+    def __init__(self, *, stand_ins: Preemptible) -> None:
         self._stand_ins = stand_ins
         self.text = ""
 
     def tracepoint(self, tracepoint: Tracepoint) -> None:
         arguments = ", ".join(f"ctx->args[{at}]" for at in tracepoint.arguments)
         body = f"\tft_at_{tracepoint.name}({arguments});\n"
-        self._preemptible(tracepoint.program, "struct bpf_raw_tracepoint_args *ctx", body)
+        where = Preemptible.AT_TRACEPOINTS
+        self._preemptible(tracepoint.program, "struct bpf_raw_tracepoint_args *ctx", body, where)
 
     def flights(self, kept: Sequence[Attachment]) -> None:
         self.text += _FLIGHTS.format(most=max(len(one.positions) for one in kept))
@@ -100,20 +111,21 @@ class _Writer:
         call = one.watch.call.format(**{name: name for name in names}, result="result")
         if one.way is Way.FENTRY:
             before = f"{declared}{_from_context(one)}{_guard(one)}"
-            self._preemptible(one.program, "unsigned long long *ctx", f"{check}\t{call};\n", before)
+            body = f"{check}\t{call};\n"
+            self._preemptible(one.program, "unsigned long long *ctx", body, Preemptible.AT_FUNCTIONS, before)
         else:
             taken = _from_flight(one, number) if one.keeps_arguments else _from_registers(one)
             self._plain(one.program, "void *ctx", f"{declared}{taken}{_guard(one)}{check}\t{call};\n")
 
     def trial(self) -> None:
-        self._preemptible(TRIAL, "unsigned long long *ctx", "")
+        self._preemptible(TRIAL, "unsigned long long *ctx", "", Preemptible.AT_FUNCTIONS)
 
     def _plain(self, name: str, context: str, body: str) -> None:
         self.text += f"\nint {name}({context}) {{\n{body}\treturn 0;\n}}\n"
 
-    def _preemptible(self, name: str, context: str, body: str, before: str = "") -> None:
+    def _preemptible(self, name: str, context: str, body: str, where: Preemptible, before: str = "") -> None:
         """Write a program that asks whether it is its turn, after what it does ``before``."""
-        turn = "\tif (!ft_is_its_turn())\n\t\treturn 0;\n" if self._stand_ins else ""
+        turn = "\tif (!ft_is_its_turn())\n\t\treturn 0;\n" if where in self._stand_ins else ""
         self._plain(name, context, before + turn + body)
 
 

@@ -35,6 +35,7 @@ class _Request:
     connection: int
     unique: int
     opcode: int
+    node_id: int
     transport: Transport
     flags: int
     entry: tuple[int, int]
@@ -59,10 +60,10 @@ class _Making:
         transport = Transport.DEV if number % 5 == 0 else Transport.URING
         opcode, entry = _OPCODES[number // 2 % len(_OPCODES)], _ENTRIES[number // 3 % 4]
         if opcode in _UNANSWERED:
-            unanswered = _Request(connection, self._last[connection], opcode, Transport.DEV, 0, entry, [Kind.DELIVERED])
-            self._live.append(unanswered)
+            what = self._last[connection], opcode, number
+            self._live.append(_Request(connection, *what, Transport.DEV, 0, entry, [Kind.DELIVERED]))
             return
-        request = _Request(connection, self._last[connection], opcode, transport, int(flags), entry)
+        request = _Request(connection, self._last[connection], opcode, number, transport, int(flags), entry)
         if transport == Transport.URING and number % 3 == 0:
             request.steps = list(_STEPS_OF_7_3)
         self._live.append(request)
@@ -103,7 +104,7 @@ class _Making:
         place: dict[str, Any] = {"entry": 0, "queue": NO_QUEUE}
         if uring:
             place = {"entry": entry, "queue": queue, "commit_id": request.unique}
-        known: dict[str, Any] = {"connection": request.connection, "flags": request.flags, "node_id": number}
+        known: dict[str, Any] = {"connection": request.connection, "flags": request.flags, "node_id": request.node_id}
         at: dict[str, Any] = {"unique": request.unique, "ns": self._now(), "opcode": request.opcode}
         if kind is Kind.QUEUED:
             known["flags"] |= Flag.CURRENT_IS_CLIENT if number % 3 else 0
@@ -126,8 +127,10 @@ class _Making:
 
     def _inner_event(self, request: _Request, kind: Kind, number: int) -> Records:
         queue, entry = request.entry
-        known: dict[str, Any] = {"connection": request.connection, "queue": queue, "entry": entry, "node_id": number}
-        known |= {"unique": request.unique, "opcode": request.opcode if number % 2 else 0, "slot": number % 5}
+        known: dict[str, Any] = {"connection": request.connection, "queue": queue, "entry": entry, "slot": number % 5}
+        known |= {"unique": request.unique, "opcode": request.opcode, "node_id": request.node_id}
+        if number % 2 == 0:  # one that does not know its request's header
+            known |= {"opcode": 0, "node_id": 0}
         known |= {"error": 0, "length": number, "segments": number % 4}
         if kind in (Kind.FIXED_IO, Kind.SELECTED, Kind.PAGES_UNREGISTERED):
             known["error"] = _INNER_ERRORS[number % 3]

@@ -10,7 +10,7 @@ import pytest
 
 from furtrace.probe.functions import Attachment, Moment, Watch, Way, base_name, position
 from furtrace.probe.program import sources
-from furtrace.probe.programs import Tracepoint, source, stand_in
+from furtrace.probe.programs import Preemptible, Tracepoint, source, stand_in
 from furtrace.trace.record import Kind, Step
 
 _WATCH: Final = Watch(Kind.COPIED, ("copy",), Moment.LEAVE, "ft_done(9, {ent}, {req}, {result})")
@@ -41,7 +41,7 @@ def test_parameters_are_those_of_the_call() -> None:
 
 
 def test_fexit_finds_the_result_after_the_arguments() -> None:
-    body = _program(source([], [_attachment(_WATCH, Way.FENTRY, (2, 1))], stand_ins=False), "leave_copy")
+    body = _program(source([], [_attachment(_WATCH, Way.FENTRY, (2, 1))], stand_ins=Preemptible.NONE), "leave_copy")
     assert "ent = (void *)ctx[2];" in body
     assert "req = (void *)ctx[1];" in body
     assert "s32 result = ctx[3];" in body
@@ -49,13 +49,13 @@ def test_fexit_finds_the_result_after_the_arguments() -> None:
 
 
 def test_a_kprobe_finds_its_arguments_in_registers() -> None:
-    body = _program(source([], [_attachment(_STEP, Way.KPROBE, (0, 2))], stand_ins=True), "enter_end")
+    body = _program(source([], [_attachment(_STEP, Way.KPROBE, (0, 2))], stand_ins=Preemptible.ALL), "enter_end")
     assert "bpf_probe_read_kernel(&ent, sizeof(ent), (char *)ctx + OFFSET_pt_regs_di);" in body
     assert "bpf_probe_read_kernel(&error, sizeof(error), (char *)ctx + OFFSET_pt_regs_dx);" in body
 
 
 def test_a_kretprobe_has_them_kept() -> None:
-    text = source([], [_attachment(_WATCH, Way.KPROBE, (2, 1))], stand_ins=True)
+    text = source([], [_attachment(_WATCH, Way.KPROBE, (2, 1))], stand_ins=Preemptible.ALL)
     keeper, body = _program(text, "leave_copy_args"), _program(text, "leave_copy")
     assert "&flight.arguments[0], sizeof(flight.arguments[0]), (char *)ctx + OFFSET_pt_regs_dx" in keeper
     assert "ent = (void *)flight->arguments[0];" in body
@@ -64,22 +64,24 @@ def test_a_kretprobe_has_them_kept() -> None:
 
 
 def test_a_seventh_argument_is_on_the_stack() -> None:
-    keeper = _program(source([], [_attachment(_WATCH, Way.KPROBE, (0, 6))], stand_ins=True), "leave_copy_args")
+    keeper = _program(
+        source([], [_attachment(_WATCH, Way.KPROBE, (0, 6))], stand_ins=Preemptible.ALL), "leave_copy_args"
+    )
     assert "bpf_probe_read_kernel(&sp, sizeof(sp), (char *)ctx + OFFSET_pt_regs_sp);" in keeper
     assert "&flight.arguments[1], sizeof(flight.arguments[1]), (void *)(sp + 8));" in keeper
 
 
 def test_unchecked_arguments_are_checked_in_the_kernel() -> None:
-    text = source([], [_attachment(_STEP, Way.KPROBE, (0, 1), checked=False)], stand_ins=False)
+    text = source([], [_attachment(_STEP, Way.KPROBE, (0, 1), checked=False)], stand_ins=Preemptible.NONE)
     assert "if (!ft_is_entry(ent))" in text
-    text = source([], [_attachment(_STEP, Way.KPROBE, (0, 1))], stand_ins=False)
+    text = source([], [_attachment(_STEP, Way.KPROBE, (0, 1))], stand_ins=Preemptible.NONE)
     assert "ft_is_entry" not in text
 
 
 def test_what_may_be_preempted_asks_whose_turn_it_is() -> None:
     tracepoint = Tracepoint("fuse_request_send", (0,))
     attachments = [_attachment(_STEP, Way.FENTRY, (0, 2)), _attachment(_WATCH, Way.KPROBE, (0, 1))]
-    text = source([tracepoint], attachments, stand_ins=True)
+    text = source([tracepoint], attachments, stand_ins=Preemptible.ALL)
     named = re.findall(r"^int (\w+)\(", text, re.MULTILINE)
     assert named == ["at_fuse_request_send", "leave_copy_args", "enter_end", "leave_copy", "trial"]
     asking = [name for name in named if "ft_is_its_turn" in _program(text, name)]
@@ -108,15 +110,17 @@ def test_the_role_is_that_of_the_source() -> None:
 
 def test_the_guard_is_asked_before_the_turn() -> None:
     watch = replace(_WATCH, guard="matters({req})")
-    body = _program(source([], [_attachment(watch, Way.FENTRY, (2, 1))], stand_ins=True), "leave_copy")
+    body = _program(source([], [_attachment(watch, Way.FENTRY, (2, 1))], stand_ins=Preemptible.ALL), "leave_copy")
     steps = ("req = (void *)ctx[1];", "if (!matters(req))", "if (!ft_is_its_turn())", "ft_done(")
     assert [body.index(step) for step in steps] == sorted(body.index(step) for step in steps)
-    body = _program(source([], [_attachment(watch, Way.KPROBE, (2, 1))], stand_ins=True), "leave_copy")
+    body = _program(source([], [_attachment(watch, Way.KPROBE, (2, 1))], stand_ins=Preemptible.ALL), "leave_copy")
     assert "if (!matters(req))" in body
 
 
 def test_no_stand_ins_where_nothing_is_preempted() -> None:
-    text = source([Tracepoint("fuse_request_end", (0, 2))], [_attachment(_STEP, Way.FENTRY, (0, 2))], stand_ins=False)
+    text = source(
+        [Tracepoint("fuse_request_end", (0, 2))], [_attachment(_STEP, Way.FENTRY, (0, 2))], stand_ins=Preemptible.NONE
+    )
     assert "ft_is_its_turn" not in text
     assert "ft_at_fuse_request_end(ctx->args[0], ctx->args[2]);" in text
 
@@ -140,3 +144,10 @@ def test_positions() -> None:
     assert position("ent", ("queue", "ring_ent")) == 1
     assert position("ent", ("ring_ent", "ent")) == 1
     assert position("index", ("cmd",)) is None
+
+
+def test_stand_ins_only_where_programs_are_preempted() -> None:
+    tracepoint, attachment = Tracepoint("fuse_request_end", (0, 2)), _attachment(_STEP, Way.FENTRY, (0, 2))
+    text = source([tracepoint], [attachment], stand_ins=Preemptible.AT_FUNCTIONS)
+    assert "ft_is_its_turn" not in _program(text, "at_fuse_request_end")
+    assert "ft_is_its_turn" in _program(text, attachment.program)
