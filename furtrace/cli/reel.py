@@ -27,7 +27,7 @@ from furtrace.model.choosing import (
     start_of,
 )
 from furtrace.trace.merging import Recordings
-from furtrace.trace.reading import STDIN
+from furtrace.trace.reading import STDIN, Origin
 from furtrace.trace.record import Records
 from furtrace.trace.tape import not_later
 from furtrace.wire.text import printable
@@ -116,6 +116,11 @@ class Pass:
     def damaged(self) -> bool:
         """Whether they end early."""
         return self.complete and bool(self._recordings.damages)
+
+    @property
+    def origins(self) -> list[Origin]:
+        """The boots that their records are of."""
+        return self._recordings.origins
 
     @property
     def whole(self) -> bool:

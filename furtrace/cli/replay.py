@@ -12,13 +12,12 @@ from furtrace.cli.errors import OutputError
 from furtrace.cli.moments import Moment, MomentType, Speed
 from furtrace.cli.options import What, recorded_filter_options, what
 from furtrace.cli.outputs import EventOutput, JsonOutput, PlainOutput, summary
-from furtrace.cli.reel import Reel, Window, is_pipe
+from furtrace.cli.reel import Pass, Reel, Window, is_pipe
 from furtrace.cli.replaying import Outcome, play_lines, play_screen
 from furtrace.cli.stopping import Stopping
 from furtrace.model.choosing import Playing, Wanted
 from furtrace.model.filter_values import FilterError
 from furtrace.model.filtering import DisplayFilter
-from furtrace.trace.info import TraceInfo
 from furtrace.trace.reading import STDIN
 from furtrace.wire.text import printable
 
@@ -51,18 +50,22 @@ def command(files: tuple[str, ...], begin: Moment | None, end: Moment | None, **
       furtrace replay trace.pcapng -Y 'op == WRITE and latency > 5ms and queue == 1'
       furtrace replay a.pcapng b.pcapng.zst --json > both.jsonl
     """  # noqa: D301 - click wants the control character itself
-    wanted = _wanted(what(options), options["display"])
+    wanted = wanted_of(what(options), options["display"])
     to_lines = options["plain"] or options["events"] or options["as_json"]
     lines = to_lines or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb"
     if options["count"] and not lines:
         raise click.UsageError("--count counts lines; give --plain, --events or --json with it.")
     if any(map(is_pipe, files)):
-        _check_pipes(files, wanted, of_events=options["events"] or not lines)
+        check_pipes(files, wanted, of_events=options["events"] or not lines)
     sys.exit(_replay(Reel(files, wanted, Window(begin, end)), options, lines=lines))
 
 
-def _wanted(given: What, display: str | None) -> Wanted:
-    """The filters, as the model has them."""
+def wanted_of(given: What, display: str | None) -> Wanted:
+    """The filters, as the model has them.
+
+    Raises:
+        click.UsageError: the display filter is wrong.
+    """
     mounts = frozenset[str]()
     if given.mount is not None:
         mounts = frozenset({given.mount, os.path.abspath(given.mount)})  # noqa: PTH100 - looks at nothing
@@ -80,7 +83,7 @@ def _pointed_out(text: str, problem: FilterError) -> str:
     return f"{where}\n\n  {before}{after}\n  {' ' * cell_len(before)}^"
 
 
-def _check_pipes(files: tuple[str, ...], wanted: Wanted, *, of_events: bool) -> None:
+def check_pipes(files: tuple[str, ...], wanted: Wanted, *, of_events: bool) -> None:
     """Standard input, or another pipe, can be read once.
 
     Raises:
@@ -101,12 +104,12 @@ def _replay(reel: Reel, options: dict[str, Any], *, lines: bool) -> int:
     """Replay, and return the exit status."""
     speed, count = options["speed"], options["count"]
 
-    def output(info: TraceInfo, conversation: Playing) -> PlainOutput | EventOutput | JsonOutput:
+    def output(run: Pass, conversation: Playing) -> PlainOutput | EventOutput | JsonOutput:
         if options["as_json"]:
             return JsonOutput(conversation, count, events=options["events"])
         if options["events"]:
-            return EventOutput(info, conversation, count)
-        return PlainOutput(info, conversation, count)
+            return EventOutput(run.info, conversation, count)
+        return PlainOutput(run.info, conversation, count)
 
     with Stopping() as stopping:
         reel.judge(stopping)

@@ -14,7 +14,6 @@ from furtrace.cli.reel import Pass, Reel
 from furtrace.cli.stopping import Stopping
 from furtrace.model.choosing import Playing
 from furtrace.model.requests import Requests_
-from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Records, events_only
 from furtrace.trace.tape import Tape, split
 from furtrace.views.event_lines import EventLines
@@ -93,7 +92,7 @@ class _Show:
 
 def play_lines(
     reel: Reel,
-    output_of: Callable[[TraceInfo, Playing], LinesOutput],
+    output_of: Callable[[Pass, Playing], LinesOutput],
     stopping: Stopping,
     *,
     speed: float = math.inf,
@@ -114,7 +113,7 @@ def play_lines(
     """
     with reel.opened() as run:
         show = _Show(reel, run)
-        output = output_of(run.info, show.conversation)
+        output = output_of(run, show.conversation)
         began = time.monotonic()
         while stopping.signal is None:
             ns = None if math.isinf(speed) else run.first_ns + int((time.monotonic() - began) * speed * 1e9)

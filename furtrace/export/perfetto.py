@@ -20,9 +20,8 @@ from furtrace.export.perfetto_counters import Counters, Sample, Span
 from furtrace.export.perfetto_slices import RequestSlices
 from furtrace.export.perfetto_tracks import Processes, Tracks
 from furtrace.model.conversation import Conversation
-from furtrace.model.requests import Requests_
 from furtrace.trace.reading import Origin
-from furtrace.trace.record import NO_CPU, NO_QUEUE, Flag, Kind, Records
+from furtrace.trace.record import NO_CPU, NO_QUEUE, Flag, Kind, Records, among
 from furtrace.wire.errnos import errno_name
 from furtrace.wire.opcodes import command_name
 
@@ -32,59 +31,52 @@ class PerfettoTrace:
 
     Args:
         write: takes the text in UTF-8.
-        connections: whose counters and trouble are written; None: all.
+        base_ns: what the file's times are counted from.
     """
 
-    def __init__(self, write: Callable[[bytes], object], connections: frozenset[int] | None = None) -> None:
+    def __init__(self, write: Callable[[bytes], object], base_ns: int) -> None:
         self._write = write
-        self._connections = connections
+        self._base = self._until = base_ns
         self._events: list[str] = []
         self._separator = "\n"
-        self._base = self._until = 0
         tracks = Tracks(self._events.append)
         self._processes = Processes(tracks)
         self._slices = RequestSlices(self._events.append, tracks, self._processes)
         self._counters = Counters()
         self._write(b'{"displayTimeUnit":"ns","traceEvents":[')
 
-    def add(self, batch: Records, part: Part, finished: Requests_, conversation: Conversation) -> None:
+    def add(self, batch: Records, part: Part, conversation: Conversation) -> None:
         """Write what is in a batch.
 
         Args:
             batch: its events.
-            part: the requests that ended in it and are to be shown.
-            finished: all that ended in it.
+            part: the requests that ended in it.
             conversation: has taken it in.
         """
-        if not len(batch):
-            return
-        first, last = int(batch["ns"].min()), int(batch["ns"].max())
-        if not self._base:
-            self._base = self._until = first
-        span = Span(self._until, max(self._until, last))
+        span = Span(self._until, max(self._until, int(batch["ns"].max(initial=0))))
         self._until = span.end
         self._processes.learn(part.mounts, part.origins)
         self._slices.add(part, self._base, self._until)
         self._trouble(batch)
-        for connection, name, unit, samples in self._counters.update(batch, finished, conversation, span):
-            if self._is_wanted(connection):
-                self._counter(self._processes.connection(connection), name, unit, samples)
+        for connection, name, unit, samples in self._counters.update(batch, part.rows, conversation, span):
+            self._counter(self._processes.connection(connection), name, unit, samples)
         self._flush()
 
-    def end(self, part: Part, summary: dict[str, Any]) -> None:
+    def end(self, part: Part, now_ns: int, summary: dict[str, Any]) -> None:
         """Write the requests that are still under way, and the end.
 
         Args:
             part: those requests.
+            now_ns: when it ends.
             summary: what all came to, as JSON lines end with.
         """
         self._processes.learn(part.mounts, part.origins)
-        self._slices.add(part, self._base, self._until)
+        self._slices.add(part, self._base, max(self._until, now_ns))
         self._flush()
         told = {
             "recordings": [_recording(origin) for origin in part.origins],
             "begin_monotonic_ns": self._base,
-            "begin_realtime_ns": self._base + part.realtime_offset_ns,
+            "begin_realtime_ns": self._base + part.realtime_offset_ns if part.origins else None,
             "summary": summary,
         }
         self._write(f'\n],"otherData":{{"furtrace":{json.dumps(told, separators=(",", ":"))}}}}}\n'.encode())
@@ -94,9 +86,6 @@ class PerfettoTrace:
             self._write((self._separator + ",\n".join(self._events)).encode())
             self._separator = ",\n"
             self._events.clear()
-
-    def _is_wanted(self, connection: int) -> bool:
-        return self._connections is None or connection in self._connections
 
     def _us(self, ns: int) -> str:
         return f"{(ns - self._base) / 1000:.3f}"
@@ -111,11 +100,11 @@ class PerfettoTrace:
 
     def _trouble(self, batch: Records) -> None:
         overflowed = (batch["flags"] & _CQE_OVERFLOW) != 0
-        for at in np.flatnonzero(np.isin(batch["kind"], _TROUBLE) | overflowed).tolist():
+        for at in np.flatnonzero(_IS_TROUBLE[batch["kind"]] | overflowed).tolist():
             event = batch[at]
             if event["kind"] == Kind.LOST:
                 self._lost(event)
-            elif self._is_wanted(int(event["connection"])):
+            else:
                 name = Kind(event["kind"]).name if event["kind"] in _TROUBLE else "CQE overflow"
                 pid = self._processes.connection(int(event["connection"]))
                 self._instant(pid, name, "p", int(event["ns"]), _about(event))
@@ -136,6 +125,7 @@ class PerfettoTrace:
 
 _CQE_OVERFLOW: Final = int(Flag.CQE_OVERFLOW)
 _TROUBLE: Final = (Kind.REFUSED, Kind.STOPPED, Kind.LOST)
+_IS_TROUBLE: Final = among(_TROUBLE)
 
 
 def _about(event: np.void) -> dict[str, Any]:
