@@ -26,7 +26,6 @@ from furtrace.trace.record import (
     among,
     names_cut,
 )
-from furtrace.wire.attributes import EntryOut
 from furtrace.wire.directories import ALIGNMENT, DIRENTPLUS
 from furtrace.wire.errnos import Errno
 from furtrace.wire.files import COPY_FILE_RANGE_IN
@@ -117,7 +116,7 @@ class Paths:
             for inodes in self._connections.values():
                 inodes.doubt(doubtful=True)
             self._parts.clear()
-        changes = _changes(batch)
+        changes = changing(batch)
         changes = changes[np.argsort(batch["ns"][changes], kind="stable")]
         columns = (batch[name][changes].tolist() for name in _Change._fields)
         self._pending, self._next = list(map(_Change, *columns)), 0
@@ -201,6 +200,11 @@ class Paths:
         other = inodes.path(LINK_IN.unpack(body).oldnodeid)  # fuse_rename_in begins with newdir in its place
         return Subject(first, other if opcode == Opcode.LINK else _entry(other, given[1:]))
 
+    def path(self, connection: int, node: int) -> Path:
+        """Where an inode is after all that was fed."""
+        self._settle()
+        return self._inodes(connection).path(node)
+
     def inodes(self, connection: int) -> int:
         """How many inodes of a connection are known."""
         self._settle()
@@ -261,10 +265,9 @@ class Paths:
             return
         self._listed.add(request)
         inodes, directory = self._inodes(request[0]), event.node_id
-        for name, entry in entries(bytes(parts)):
-            if entry.nodeid and name not in OWN_ENTRIES:
-                alone = _is_alone(entry.attr.mode, entry.attr.nlink)
-                inodes.found((directory, name), entry.nodeid, generation=entry.generation, alone=alone)
+        for name, (node, generation, mode, links) in _entries(bytes(parts)):
+            if node and name not in OWN_ENTRIES:
+                inodes.found((directory, name), node, generation=generation, alone=_is_alone(mode, links))
 
     def _listed_by(self, event: _Change, inodes: Inodes) -> None:
         """READDIRPLUS has ended: if not all of its entries were seen, numbers may have been given anew."""
@@ -306,8 +309,8 @@ OF_TWO: Final = RENAMERS | _COPIERS | {Opcode.LINK}
 _OUT_HEADER: Final = 16
 
 
-def _changes(batch: Records) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
-    """Where a batch has what changes paths."""
+def changing(batch: Records) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
+    """Where a batch has what changes paths; of its members only ``kind`` and ``opcode`` are looked at."""
     kinds, opcodes = batch["kind"], batch["opcode"]
     ends = np.flatnonzero(_IS_END[kinds])
     forgets = np.flatnonzero(_MAY_FORGET[kinds])
@@ -404,16 +407,22 @@ def _entry(directory: Path, given: list[tuple[bytes, bool]]) -> Path:
     return directory.child(name, cut=cut)
 
 
-def entries(data: bytes) -> Iterable[tuple[bytes, EntryOut]]:
-    """Name and ``fuse_entry_out`` of each entry of a reply to READDIRPLUS, as far as they are whole."""
+_DIRENTPLUS: Final = struct.Struct("<QQ84xII36xI4x")
+"""Of ``fuse_direntplus``: nodeid, generation, attr.mode, attr.nlink; the length of the name behind it."""
+assert _DIRENTPLUS.size == DIRENTPLUS.size
+
+
+def _entries(data: bytes) -> Iterable[tuple[bytes, tuple[int, int, int, int]]]:
+    """Name, and node id, generation, mode and links, of each entry of a reply to READDIRPLUS that is whole."""
     at = 0
-    while at + DIRENTPLUS.size <= len(data):
-        entry = DIRENTPLUS.unpack(data, at)
-        start = at + DIRENTPLUS.size
-        end = start + entry.dirent.namelen
+    while at + _DIRENTPLUS.size <= len(data):
+        *entry, length = _DIRENTPLUS.unpack_from(data, at)
+        start = at + _DIRENTPLUS.size
+        end = start + length
         if end > len(data):
             return
-        yield data[start:end], entry.entry_out
+        node, generation, mode, links = entry
+        yield data[start:end], (node, generation, mode, links)
         at = end + -end % ALIGNMENT
 
 
