@@ -17,7 +17,9 @@ SHIPPED = Path(furtrace.demo.__file__).parent / "recordings"
 """Recordings of real kernels."""
 NAMES = ("plain", "pool", "zero-copy")
 
-_READ, _WRITE, _READDIR, _READDIRPLUS, _READLINK, _COPY_FILE_RANGE = 15, 16, 28, 44, 5, 47
+_READ, _WRITE, _READDIR, _READDIRPLUS, _READLINK = 15, 16, 28, 44, 5
+_WRITTEN_BYTES = {_WRITE: 4, 47: 4, 53: 8}
+"""Operations whose reply begins with how much was written, in so many bytes: also COPY_FILE_RANGE, and that with 64 bits."""
 _TOLD_BY = {
     Kind.QUEUED: "queued",
     Kind.DELIVERED: "delivered",
@@ -44,7 +46,7 @@ class Request:
     @property
     def moved(self) -> int | None:
         """Bytes that its data has."""
-        if self.opcode in (_WRITE, _COPY_FILE_RANGE):
+        if self.opcode in _WRITTEN_BYTES:
             return self.written
         brings = self.opcode in (_READ, _READDIR, _READDIRPLUS, _READLINK)
         return self.replied if brings and self.times["ended"] and not self.error else None
@@ -74,5 +76,6 @@ def reckoned(records: Iterable[np.void]) -> dict[tuple[int, int], Request]:
         if kind is Kind.ENDED:
             request.error = int(record["error"])
             if not request.error and record["header_size"] > 128:
-                request.written = int.from_bytes(header[128:132], "little")
+                size = _WRITTEN_BYTES.get(request.opcode, 0)
+                request.written = int.from_bytes(header[128 : 128 + size], "little")
     return requests
