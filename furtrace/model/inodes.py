@@ -128,17 +128,22 @@ class Inodes:
         ``generation``: which of the inodes that have had this number. ``alone``: it can have no other name.
         """
         inode = self._count(node)
+        if inode.epoch != self._epoch or inode.generation != generation:
+            self._begin_anew(node, inode, generation)
+        names = inode.names
+        if self._leads_to(name) != node or next(reversed(names)) != name:
+            self._bind(name, node, inode)
+        if alone and len(names) > 1:
+            self._keep_one_name(node, inode)
+
+    def _begin_anew(self, node: int, inode: _Inode, generation: int) -> None:
+        """What was known of an inode may be out of date: the number may have been another file's."""
         is_other = inode.generation not in (None, generation)
         if is_other:
             self._empty(node)
         if is_other or inode.epoch != self._epoch:
-            # What was known of it is out of date: the number may have been another file's.
             self._drop_names(node, inode)
         inode.epoch, inode.generation = self._epoch, generation
-        if self._leads_to(name) != node or next(reversed(inode.names)) != name:
-            self._bind(name, node, inode)
-        if alone and len(inode.names) > 1:
-            self._keep_one_name(node, inode)
 
     def found_unnamed(self, directory: int, node: int, *, generation: int = 0) -> None:
         """An inode was made in a directory without a name (TMPFILE)."""
@@ -232,10 +237,12 @@ class Inodes:
         self._paths.clear()
 
     def _lose(self, name: Name) -> None:
-        within = self._named.get(name[0], {})
-        within.pop(name[1], None)
-        if not within:
-            self._named.pop(name[0], None)
+        directory, last = name
+        within = self._named.get(directory)
+        if within is not None:
+            within.pop(last, None)
+            if not within:
+                del self._named[directory]
 
     def _drop_names(self, node: int, inode: _Inode) -> None:
         for name in inode.names:

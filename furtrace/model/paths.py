@@ -7,12 +7,12 @@ held when it ended.
 
 import stat
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
 import numpy as np
 
-from furtrace.model.inodes import Inodes, Name, Path, whole_or_cut
+from furtrace.model.inodes import Inodes, Path, whole_or_cut
 from furtrace.model.requests import Requests_
 from furtrace.trace.record import (
     ARGUMENT_OFFSET,
@@ -100,7 +100,7 @@ class Paths:
         self._whens: list[int] = []
         self._next = 0
         self._doubtful = False
-        self._parts: dict[tuple[int, int], bytearray] = {}
+        self._parts: dict[tuple[int, int], bytes] = {}
         self._listed: set[tuple[int, int]] = set()
 
     def feed(self, batch: Records, lost: bool = False) -> None:
@@ -227,17 +227,19 @@ class Paths:
     def _apply_next(self) -> None:
         event = self._pending[self._next]
         self._next += 1
-        kind, opcode = event.kind, event.opcode
-        if kind == _INIT or opcode == Opcode.INIT:
+        opcode = event.opcode
+        if event.kind == _INIT or opcode == _INIT_REQUEST:
             self._begin(event.connection)
-        elif kind == _ENTRIES:
-            self._list_part(event)
-        elif opcode == Opcode.FORGET:
-            self._forget(event, self._inodes(event.connection))
-        elif opcode == Opcode.READDIRPLUS:
-            self._listed_by(event, self._inodes(event.connection))
+            return
+        inodes = self._inodes(event.connection)
+        if event.kind == _ENTRIES:
+            self._list_part(event, inodes)
+        elif opcode in _LEARNT:
+            _LEARNT[opcode](event, inodes)
+        elif opcode == _READDIRPLUS:
+            self._listed_by(event, inodes)
         else:
-            _learn(event, opcode, self._inodes(event.connection))
+            _forget(event, inodes)
 
     def _begin(self, connection: int) -> None:
         """The number is that of a new connection."""
@@ -245,29 +247,24 @@ class Paths:
         self._parts = {request: parts for request, parts in self._parts.items() if request[0] != connection}
         self._listed = {request for request in self._listed if request[0] != connection}
 
-    def _forget(self, event: _Change, inodes: Inodes) -> None:
-        body = event.header[OPERATION_OFFSET : event.header_size]
-        if len(body) >= FORGET_IN.size:
-            inodes.forgotten(event.node_id, FORGET_IN.unpack(body).nlookup)
-
-    def _list_part(self, event: _Change) -> None:
+    def _list_part(self, event: _Change, inodes: Inodes) -> None:
         """Collect a reply to READDIRPLUS, or a BATCH_FORGET; once it is whole, learn from it."""
         request = event.connection, event.unique
-        parts = self._parts.setdefault(request, bytearray())
+        parts = self._parts.pop(request, b"")
         if len(parts) != event.length:
+            self._parts[request] = parts
             return
         parts += (event.header + event.extra)[: event.header_size]
         if len(parts) != event.payload_size:
-            return
-        del self._parts[request]
-        if event.opcode == Opcode.BATCH_FORGET:
-            _forget_several(bytes(parts), self._inodes(request[0]))
-            return
-        self._listed.add(request)
-        inodes, directory = self._inodes(request[0]), event.node_id
-        for name, (node, generation, mode, links) in _entries(bytes(parts)):
-            if node and name not in OWN_ENTRIES:
-                inodes.found((directory, name), node, generation=generation, alone=_is_alone(mode, links))
+            self._parts[request] = parts
+        elif event.opcode == _BATCH_FORGET:
+            _forget_several(parts, inodes)
+        else:
+            self._listed.add(request)
+            directory = event.node_id
+            for name, (node, generation, mode, links) in directory_entries(parts):
+                if node and name not in OWN_ENTRIES:
+                    inodes.found((directory, name), node, generation=generation, alone=_is_alone(mode, links))
 
     def _listed_by(self, event: _Change, inodes: Inodes) -> None:
         """READDIRPLUS has ended: if not all of its entries were seen, numbers may have been given anew."""
@@ -298,8 +295,9 @@ def _asked_by(events: Records) -> Iterable[_Asking]:
 
 
 _NEVER: Final = 1 << 64
-_INIT, _ENTRIES, _NAME_CUT = int(Kind.INIT), int(Kind.ENTRIES), int(Flag.NAME_CUT)
 # Plain numbers: to look one up among members of an enumeration costs several times as much.
+_INIT, _ENTRIES, _NAME_CUT = int(Kind.INIT), int(Kind.ENTRIES), int(Flag.NAME_CUT)
+_INIT_REQUEST, _READDIRPLUS, _BATCH_FORGET = int(Opcode.INIT), int(Opcode.READDIRPLUS), int(Opcode.BATCH_FORGET)
 _COPIERS: Final = frozenset({Opcode.COPY_FILE_RANGE, Opcode.COPY_FILE_RANGE_64})
 _COMPOUND: Final = frozenset(map(int, NAMERS | _COPIERS))
 _COMPOUND_CODES: Final = tuple(_COMPOUND)
@@ -322,6 +320,12 @@ def changing(batch: Records) -> "np.ndarray[tuple[int], np.dtype[np.intp]]":
     return np.unique(np.concatenate(found))
 
 
+def _forget(event: _Change, inodes: Inodes) -> None:
+    body = event.header[OPERATION_OFFSET : event.header_size]
+    if len(body) >= FORGET_IN.size:
+        inodes.forgotten(event.node_id, FORGET_IN.unpack(body).nlookup)
+
+
 def _forget_several(data: bytes, inodes: Inodes) -> None:
     """Take in the ``fuse_forget_one`` of a BATCH_FORGET."""
     for at in range(0, len(data) - FORGET_ONE.size + 1, FORGET_ONE.size):
@@ -338,60 +342,93 @@ _ENTRY_OUT: Final = struct.Struct("<QQ84xII")
 
 def _is_alone(mode: int, links: int) -> bool:
     """Whether an inode can have but one name: a directory, or what has a single link."""
-    return stat.S_ISDIR(mode) or links == 1
+    return links == 1 or stat.S_ISDIR(mode)
 
 
-def _learn(event: _Change, opcode: int, inodes: Inodes) -> None:
-    """Take in a request about names that has ended."""
-    found = _names(event.extra, event.extra_size, event.second, event.flags)
-    given = [whole_or_cut(name, cut=cut) for name, cut in found]
-    if opcode == Opcode.LOOKUP and event.error == -Errno.ENOENT and given:
-        inodes.removed((event.node_id, given[0]))
+# Requests about names that have ended. One whose names are not known makes nothing that was known sure any more.
+
+
+def _learn_lookup(event: _Change, inodes: Inodes) -> None:
+    if event.error == _ENOENT:
+        name = _first_name(event)
+        if name is not None:
+            inodes.removed((event.node_id, name))
+    else:
+        _learn_found(event, inodes)
+
+
+def _learn_found(event: _Change, inodes: Inodes) -> None:
     if event.error:
         return
-    if opcode in RENAMERS:
-        _rename(event, given, inodes)
-    elif opcode in REMOVERS and given:
-        inodes.removed((event.node_id, given[0]))
-    elif opcode in FINDERS and given:
-        _found(event, (event.node_id, given[0]), inodes)
-    elif opcode == Opcode.TMPFILE:
-        node, generation, *_ = _entry_out(event)
-        if node:
-            inodes.found_unnamed(event.node_id, node, generation=generation)
-    else:
-        # What was named is not known; so nothing that was is sure any more.
+    name = _first_name(event)
+    if name is None:
         inodes.missed()
+        return
+    node, generation, mode, links = _entry_out(event)
+    if not node:
+        inodes.removed((event.node_id, name))
+    elif name in OWN_ENTRIES:
+        inodes.found_again(node)
+    else:
+        alone = event.opcode != _LINK and _is_alone(mode, links)
+        inodes.found((event.node_id, name), node, generation=generation, alone=alone)
+
+
+def _learn_removed(event: _Change, inodes: Inodes) -> None:
+    if event.error:
+        return
+    name = _first_name(event)
+    if name is None:
+        inodes.missed()
+    else:
+        inodes.removed((event.node_id, name))
+
+
+def _learn_unnamed(event: _Change, inodes: Inodes) -> None:
+    node, generation, _, _ = _entry_out(event)
+    if node and not event.error:
+        inodes.found_unnamed(event.node_id, node, generation=generation)
+
+
+def _learn_renamed(event: _Change, inodes: Inodes) -> None:
+    if event.error:
+        return
+    found = _names(event.extra, event.extra_size, event.second, event.flags)
+    if len(found) < 2:
+        inodes.missed()
+        return
+    asked = RENAME2_IN.unpack(event.header[ARGUMENT_OFFSET : ARGUMENT_OFFSET + RENAME2_IN.size])
+    exchange = event.opcode == Opcode.RENAME2 and asked.flags & RenameFlag.EXCHANGE
+    old, new = (whole_or_cut(name, cut=cut) for name, cut in found)
+    (inodes.exchanged if exchange else inodes.renamed)((event.node_id, old), (asked.newdir, new))
+
+
+_LEARNT: Final[dict[int, Callable[[_Change, Inodes], None]]] = {
+    **dict.fromkeys(map(int, FINDERS), _learn_found),
+    **dict.fromkeys(map(int, REMOVERS), _learn_removed),
+    **dict.fromkeys(map(int, RENAMERS), _learn_renamed),
+    int(Opcode.LOOKUP): _learn_lookup,
+    int(Opcode.TMPFILE): _learn_unnamed,
+}
+_LINK, _ENOENT = int(Opcode.LINK), -int(Errno.ENOENT)
 
 
 def _entry_out(event: _Change) -> tuple[int, int, int, int]:
     """Node id, generation, mode and number of links of what the reply found; all 0 if it is not known."""
-    body = event.header[OPERATION_OFFSET : event.header_size]
-    if len(body) < _ENTRY_OUT.size:
+    if event.header_size - OPERATION_OFFSET < _ENTRY_OUT.size:
         return 0, 0, 0, 0
-    node, generation, mode, links = _ENTRY_OUT.unpack_from(body)
+    node, generation, mode, links = _ENTRY_OUT.unpack_from(event.header, OPERATION_OFFSET)
     return node, generation, mode, links
 
 
-def _found(event: _Change, name: Name, inodes: Inodes) -> None:
-    node, generation, mode, links = _entry_out(event)
-    if not node:
-        inodes.removed(name)
-    elif name[1] in OWN_ENTRIES:
-        inodes.found_again(node)
-    else:
-        alone = event.opcode != Opcode.LINK and _is_alone(mode, links)
-        inodes.found(name, node, generation=generation, alone=alone)
-
-
-def _rename(event: _Change, given: list[bytes], inodes: Inodes) -> None:
-    asked = RENAME2_IN.unpack(event.header[ARGUMENT_OFFSET : ARGUMENT_OFFSET + RENAME2_IN.size])
-    if len(given) < 2:
-        inodes.missed()
-        return
-    exchange = event.opcode == Opcode.RENAME2 and asked.flags & RenameFlag.EXCHANGE
-    change = inodes.exchanged if exchange else inodes.renamed
-    change((event.node_id, given[0]), (asked.newdir, given[1]))
+def _first_name(event: _Change) -> bytes | None:
+    """The first of its names, as :class:`~furtrace.model.inodes.Inodes` wants it; None: it has none."""
+    if not event.extra_size:
+        return None
+    if event.second or event.flags & _NAME_CUT:
+        name, cut = _names(event.extra, event.extra_size, event.second, event.flags)[0]
+        return whole_or_cut(name, cut=cut)
+    return event.extra[: event.extra_size].split(b"\0", 1)[0]
 
 
 def _names(field: bytes, size: int, second: int, flags: int) -> list[tuple[bytes, bool]]:
@@ -412,7 +449,7 @@ _DIRENTPLUS: Final = struct.Struct("<QQ84xII36xI4x")
 assert _DIRENTPLUS.size == DIRENTPLUS.size
 
 
-def _entries(data: bytes) -> Iterable[tuple[bytes, tuple[int, int, int, int]]]:
+def directory_entries(data: bytes) -> Iterable[tuple[bytes, tuple[int, int, int, int]]]:
     """Name, and node id, generation, mode and links, of each entry of a reply to READDIRPLUS that is whole."""
     at = 0
     while at + _DIRENTPLUS.size <= len(data):
