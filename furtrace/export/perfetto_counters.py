@@ -63,7 +63,8 @@ class Counters:
         under_way = conversation.requests.under_way
         rows = _Rows(finished, under_way, self._keys(finished), self._keys(under_way))
         connections, counts = np.unique(under_way["connection"], return_counts=True)
-        in_flight = dict(zip(connections.tolist(), counts.tolist(), strict=True))
+        in_flight = dict.fromkeys(np.unique(finished["connection"]).tolist(), 0)
+        in_flight |= zip(connections.tolist(), counts.tolist(), strict=True)
         moves = self._in_flight.update(rows, rows.first_seen, rows["ended_ns"], rows["connection"])
         for connection, samples in self._in_flight.samples(moves, in_flight, span):
             yield Counter(connection, "requests in flight", "requests", samples)

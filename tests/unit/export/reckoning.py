@@ -19,7 +19,7 @@ NAMES = ("plain", "pool", "zero-copy")
 
 _READ, _WRITE, _READDIR, _READDIRPLUS, _READLINK = 15, 16, 28, 44, 5
 _WRITTEN_BYTES = {_WRITE: 4, 47: 4, 53: 8}
-"""Operations whose reply begins with how much was written, in so many bytes: also COPY_FILE_RANGE, and that with 64 bits."""
+"""Operations whose reply begins with how much was written, in so many bytes."""
 _TOLD_BY = {
     Kind.QUEUED: "queued",
     Kind.DELIVERED: "delivered",
