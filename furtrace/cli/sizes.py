@@ -5,8 +5,8 @@ from typing import Any, Final
 
 import click
 
-_SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(?:i?B)?", re.IGNORECASE)
-_RING: Final = re.compile(r"(\d{1,5})\s*x\s*(.+)", re.IGNORECASE)
+_SIZE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?) *([KMGT]?)(?:i?B)?", re.IGNORECASE | re.ASCII)
+_RING: Final = re.compile(r"([0-9]{1,5}) *x *(.+)", re.IGNORECASE | re.ASCII)
 _FACTORS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _MOST: Final = 1 << 60
 
