@@ -296,11 +296,11 @@ def test_killed_at_any_moment(demo_server: DemoServer, tmp_path: Path) -> None:
         list(pool.map(kill, files))
     whole = 0
     for file in files:
-        try:
-            found = read(file)
-        except RecordingError as error:
-            assert error.args[-1] in ("it is empty", "it ends before it has begun")  # nothing was written yet
+        if file.stat().st_size < 1000:  # nothing was written yet
+            with pytest.raises(RecordingError, match="it is empty|it ends before it has begun"):
+                read(file)
             continue
+        found = read(file)
         assert set(found.damages) == {str(file)}
         ended = found.finished["unique"][found.finished["queued_ns"] != 0]
         assert len(ended) >= len(found.events) // 4 - 100
