@@ -9,6 +9,10 @@ class KernelPanicError(MachineError):
     """The machine's kernel panicked."""
 
 
+class StaleCodeError(KernelPanicError):
+    """The machine's kernel panicked, and that was QEMU's fault: see ``tests.vm.stale``."""
+
+
 class HangError(MachineError):
     """The machine, or the command in it, said nothing for too long."""
 

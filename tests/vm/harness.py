@@ -17,13 +17,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final, NoReturn
 
-from tests.vm.errors import EndError, HangError, KernelPanicError, MachineError
+from tests.vm.errors import EndError, HangError, KernelPanicError, MachineError, StaleCodeError
 from tests.vm.kernels import Kernel
 from tests.vm.qemu import Hardware, qemu_command, require_machines
 from tests.vm.shares import shared
+from tests.vm.stale import again, ran_stale_code
 
 RESULTS: Final = "/run/results"
 """Where a machine has the folder that is ``Machine.results`` here; also in its environment, by the same name."""
@@ -31,6 +33,8 @@ PATIENCE: Final = 10.0
 """Seconds for what is not the machine's own work."""
 BOOT: Final = 240.0
 """Seconds that a boot may take; it takes 15 to 40 where little else runs."""
+BOOTS: Final = 3
+"""How often a boot is tried where QEMU runs stale code."""
 COMMAND: Final = 300.0
 """Seconds that a command may take unless told otherwise."""
 TAIL: Final = 40
@@ -157,8 +161,10 @@ class Machine:
             status = self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
             raise EndError(self._message(f"QEMU let go of the machine during {what}")) from None
-        if PANIC in _text(self._console):
-            raise KernelPanicError(self._message(f"the kernel panicked during {what}"))
+        console = _text(self._console)
+        if PANIC in console:
+            kind = StaleCodeError if ran_stale_code(console) else KernelPanicError
+            raise kind(self._message(f"the kernel panicked during {what}"))
         # Without its root directory QEMU does not even start; why it has none is in the log.
         message = self._message(f"QEMU ended with status {status} during {what}")
         raise EndError(f"{message}\nvirtiofsd's log:\n{_text(self._log)}")
@@ -173,6 +179,8 @@ class Machine:
 def booted(kernel: Kernel, hardware: Hardware | None = None, results: Path | None = None) -> Iterator[Machine]:
     """Boot ``kernel`` and have a machine that takes commands, until the block ends.
 
+    A boot in which QEMU runs stale code is tried again, with a warning.
+
     Args:
         kernel: what to boot.
         hardware: number of CPUs, and memory.
@@ -182,10 +190,17 @@ def booted(kernel: Kernel, hardware: Hardware | None = None, results: Path | Non
         Unavailable: there is no machine to be had here.
         MachineError: it did not come up.
     """
+    with ExitStack() as stack:
+        boot = partial(_booted_once, kernel, hardware or Hardware(), results)
+        yield again(lambda: stack.enter_context(boot()), f"Boot of Linux {kernel.release}", BOOTS)
+
+
+@contextmanager
+def _booted_once(kernel: Kernel, hardware: Hardware, results: Path | None) -> Iterator[Machine]:
     with _shares(results) as (folder, results_here), socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(folder / "control"))
         listening.listen(1)
-        command = qemu_command(kernel, hardware or Hardware(), folder, ["serve"], list(_ports(folder)))
+        command = qemu_command(kernel, hardware, folder, ["serve"], list(_ports(folder)))
         with (folder / "console").open("ab") as said:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said)
         try:

@@ -9,7 +9,7 @@ from typing import Final
 
 import pytest
 
-from tests.vm.errors import EndError, HangError, KernelPanicError
+from tests.vm.errors import EndError, HangError, KernelPanicError, StaleCodeError
 from tests.vm.harness import Machine
 from tests.vm.kernels import Kernel
 
@@ -84,6 +84,12 @@ def test_a_panic_at_boot(start: Start) -> None:
         start(CONNECT + "(folder / 'console').write_text('x\\n' * 99 + 'Kernel panic - not syncing: VFS\\n')")
 
 
+def test_a_panic_that_is_qemu_s(start: Start) -> None:
+    console = "Oops: int3: 0000 [#1]\nCode: 55 53 66 <90> e8\n" + "x\n" * 99 + "Kernel panic - not syncing: Fatal\n"
+    with pytest.raises(StaleCodeError, match="panicked during boot"):
+        start(CONNECT + f"(folder / 'console').write_text({console!r})")
+
+
 def test_a_panic_in_a_command(start: Start) -> None:
     machine = start(
         UP
@@ -93,6 +99,7 @@ def test_a_panic_in_a_command(start: Start) -> None:
     )
     with pytest.raises(KernelPanicError, match="panicked during false") as panic:
         machine.run("false")
+    assert panic.type is KernelPanicError
     assert "said before" in "".join(panic.value.__notes__)
 
 
