@@ -1,0 +1,84 @@
+"""How many requests waited for an entry at a time, by queue, over a whole trace."""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from furtrace.model.numbering import Numbering
+from furtrace.model.pairing import Fed, Rows
+from furtrace.model.requests import Places, first_of
+
+_LEAVING: Final = ("selected_ns", "assigned_ns", "registered_ns", "delivered_ns", "committed_ns", "ended_ns")
+"""Times at which a request waits no more, in the kernel's order."""
+
+
+def _waiting(rows: Rows) -> npt.NDArray[np.bool_]:
+    """Which requests are queued, and no entry is known to have them; without those that nothing sure is known of."""
+    waiting: npt.NDArray[np.bool_] = (rows["queued_ns"] != 0) & (rows["entry"] == 0) & ~rows["uncertain"]
+    waiting &= (rows["delivered_ns"] == 0) & (rows["committed_ns"] == 0) & (rows["ended_ns"] == 0)
+    return waiting
+
+
+class Backlogs:
+    """The deepest backlog of each queue.
+
+    A request is in the backlog from QUEUED until an entry has it or, if none is seen to, it ends. It counts for the CPU
+    that its client ran on, which is the queue that the kernel chooses.
+    """
+
+    def __init__(self) -> None:
+        self._queues = Numbering(1)
+        self._deepest: npt.NDArray[np.int64] = np.zeros(0, np.int64)
+
+    def deepest(self) -> dict[tuple[int, int], int]:
+        """The most requests that waited at a time, by connection and queue."""
+        (places,) = self._queues.keys
+        return {
+            divmod(place, 1 << 32): most for place, most in zip(places.tolist(), self._deepest.tolist(), strict=True)
+        }
+
+    def update(self, before: Rows, fed: Fed) -> None:
+        """Take in a part of a batch.
+
+        Args:
+            before: the requests under way before it.
+            fed: what it told.
+        """
+        waits, queued = np.zeros((2, len(fed.rows)), np.bool_)
+        waits[fed.known_at], queued[fed.known_at] = _waiting(fed.known), fed.known["queued_ns"] != 0
+        came = np.flatnonzero(~queued & (fed.rows["queued_ns"] != 0) & ~fed.rows["uncertain"])
+        waits[came] = True
+        left = np.flatnonzero(waits & ~_waiting(fed.rows))
+        both = np.concatenate([came, left])
+        times = np.concatenate([fed.rows["queued_ns"][came], first_of(fed.rows, left, _LEAVING)])
+        changes = np.repeat(np.array([1, -1]), [len(came), len(left)])
+        order = np.argsort(times, kind="stable")
+        depths = np.bincount(self._numbers(before, np.flatnonzero(_waiting(before))), minlength=len(self._deepest))
+        self._go(self._numbers(fed.rows, both)[order], changes[order], depths)
+
+    def _numbers(self, rows: Rows, at: Places) -> Places:
+        """Numbers of the queues for which requests wait."""
+        numbers = self._queues.of(rows["connection"][at].astype(np.uint64) << _QUEUE_BITS | rows["expected_queue"][at])
+        missing = len(self._queues) - len(self._deepest)
+        self._deepest = np.concatenate([self._deepest, np.zeros(missing, np.int64)])
+        return numbers
+
+    def _go(self, queues: Places, changes: npt.NDArray[np.int64], depths: npt.NDArray[np.int64]) -> None:
+        """Add up what came and left, in the order of time; ``depths``: of each queue, before."""
+        if not len(queues):
+            return
+        order = np.argsort(queues.astype(np.min_scalar_type(len(self._queues))), kind="stable")
+        queues, changes = queues[order], changes[order]
+        starts = np.flatnonzero(np.concatenate([[True], queues[1:] != queues[:-1]]))
+        known = np.zeros(len(self._deepest), np.int64)
+        known[: len(depths)] = depths
+        running = np.cumsum(changes)
+        running += np.repeat(
+            known[queues[starts]] - running[starts] + changes[starts], np.diff(np.append(starts, len(queues)))
+        )
+        deepest = np.maximum.reduceat(running, starts)
+        self._deepest[queues[starts]] = np.maximum(self._deepest[queues[starts]], deepest)
+
+
+_QUEUE_BITS: Final = np.uint64(32)
