@@ -297,7 +297,7 @@ def test_killed_at_any_moment(demo_server: DemoServer, tmp_path: Path) -> None:
     whole = 0
     for file in files:
         if file.stat().st_size < 1000:  # nothing was written yet
-            with pytest.raises(RecordingError, match="it is empty|it ends before it has begun"):
+            with pytest.raises(RecordingError, match=r"it is empty|it ends before it has begun"):
                 read(file)
             continue
         found = read(file)
