@@ -38,6 +38,11 @@ class Backlogs:
             divmod(place, 1 << 32): most for place, most in zip(places.tolist(), self._deepest.tolist(), strict=True)
         }
 
+    def count_anew(self, under_way: Rows) -> None:
+        """Count from here on; ``under_way``: the requests that are."""
+        depths = np.bincount(self._numbers(under_way, np.flatnonzero(_waiting(under_way))), minlength=len(self._queues))
+        self._deepest = depths.astype(np.int64)
+
     def update(self, before: Rows, fed: Fed) -> None:
         """Take in a part of a batch.
 

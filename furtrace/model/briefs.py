@@ -46,7 +46,7 @@ class Briefs:
     """
 
     def __init__(self, pieces: Sequence[Records]) -> None:
-        self._pieces = pieces
+        self._pieces: Sequence[Records] = pieces
         self._ends = np.cumsum([len(piece) for piece in pieces], dtype=np.intp)
         self.events: Briefs_ = np.empty(self._ends[-1] if len(pieces) else 0, BRIEF)
         """All of them."""
@@ -54,9 +54,19 @@ class Briefs:
         for piece, end in zip(pieces, self._ends.tolist(), strict=True):
             fronts[end - len(piece) : end] = piece.view(_OF_RECORD)["front"]
         self._answers()
+        self._kept: Records | None = None
+        self._kept_at: Places = np.empty(0, np.intp)
+
+    def keep(self, at: Places) -> None:
+        """Copy the records at these places, which are in ascending order; all others can't be had any more."""
+        self._kept, self._kept_at = self.whole(at), at
+        self._pieces = []
 
     def whole(self, at: Places) -> Records:
         """A copy of the records at these places, which are in ascending order."""
+        if self._kept is not None:
+            kept: Records = self._kept.view(_WHOLE)[np.searchsorted(self._kept_at, at)].view(RECORD)
+            return kept
         taken = [piece.view(_WHOLE)[mine] for piece, mine in self._spread(at)]
         return np.concatenate(taken).view(RECORD) if taken else no_records()
 

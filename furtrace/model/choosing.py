@@ -86,7 +86,7 @@ def only_connections(batch: Records, numbers: "set[int] | None") -> Records:
     return batch if mine.all() else batch[mine]
 
 
-def _cut_at_beginnings(batch: Records) -> list[Records]:
+def cut_at_beginnings(batch: Records) -> list[Records]:
     """A batch in parts, each request for an INIT the beginning of one."""
     begins = np.flatnonzero((batch["kind"] == Kind.QUEUED) & (batch["opcode"] == Opcode.INIT))
     return np.split(batch, begins[begins > 0]) if len(begins) else [batch]
@@ -360,7 +360,7 @@ class Judge:
     def feed(self, batch: Records) -> None:
         """Take in a batch."""
         for whole, lost in self._model.parts(batch):
-            for piece in _cut_at_beginnings(whole):
+            for piece in cut_at_beginnings(whole):
                 self._feed(piece, lost)
 
     def _feed(self, piece: Records, lost: bool) -> None:
@@ -487,7 +487,7 @@ class Playing(Conversation):
     def _feed(self, batch: Records, lost: bool) -> Requests_:
         if self.choice is None:
             return super()._feed(batch, lost)
-        fed = [self._feed_chosen(piece, lost, self.choice) for piece in _cut_at_beginnings(batch)]
+        fed = [self._feed_chosen(piece, lost, self.choice) for piece in cut_at_beginnings(batch)]
         return fed[0] if len(fed) == 1 else np.concatenate(fed)
 
     def _feed_chosen(self, piece: Records, lost: bool, choice: Choice) -> Requests_:

@@ -27,6 +27,10 @@ class Holdings:
         places = self._pools.keys[0].tolist()
         return {divmod(place, 1 << 32): self._held.of(number)[0] for number, place in enumerate(places)}
 
+    def count_anew(self) -> None:
+        """Count from here on; since when buffers are held is known."""
+        self._held = Histograms(1, FINE)
+
     def update(self, events: Briefs_, lost: bool = False) -> None:
         """Take in a part of a batch; an INIT among them is the first."""
         kinds = np.ascontiguousarray(events["kind"])
