@@ -25,6 +25,7 @@ from furtrace.export.schema import schema
 from furtrace.model.choosing import Playing
 from furtrace.trace.errors import RecordingError
 from furtrace.trace.files import STDOUT, create
+from furtrace.trace.reading import STDIN
 from furtrace.trace.writing import PlainTarget
 
 
@@ -83,6 +84,15 @@ def _check(files: tuple[str, ...], options: dict[str, Any]) -> None:
         raise click.UsageError(f"Say --to {', '.join(FORMATS[:-1])} or {FORMATS[-1]}.")
     if options["events"] and options["form"] == "perfetto":
         raise click.UsageError("--events goes with json, csv and parquet; a Perfetto trace is one of requests.")
+    if options["output"] != STDOUT and any(_are_one(path, options["output"]) for path in files):
+        raise click.UsageError(f"{shown(options['output'])} is the recording itself; give --output another name.")
+
+
+def _are_one(path: str, output: str) -> bool:
+    try:
+        return path != STDIN and os.path.samefile(path, output)  # noqa: PTH121 - a Path would turn "" into "."
+    except (OSError, ValueError):
+        return False
 
 
 def _install(folder: str) -> None:

@@ -90,7 +90,7 @@ class Pass:
         if window.end is not None:
             self.last_ns = window.end.ns(self.start_ns, offset, last=True)
             if self.last_ns < self.first_ns:
-                raise click.UsageError("--to is before --from, or before the recording.")
+                raise click.UsageError("The window ends before it begins, or before the recording.")
 
     def batches(self) -> Iterator[Records]:
         """Their records, of the connections that may be shown."""

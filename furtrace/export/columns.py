@@ -12,13 +12,14 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from furtrace.export.codes import FUNCTIONS, KINDS, TIMES, TRANSPORTS
 from furtrace.model.inodes import Path
 from furtrace.model.operations import phase_ns
 from furtrace.model.paths import Subject
 from furtrace.model.requests import Requests_, first_seen
 from furtrace.model.zerocopy import CopiedBecause, copied_because
 from furtrace.trace.reading import FOREIGN_CONNECTIONS, Origin
-from furtrace.trace.record import NO_CPU, NO_QUEUE, NOT_COUNTED, Flag, Kind, Records, Step, Transport, comm, names_cut
+from furtrace.trace.record import NO_CPU, NO_QUEUE, NOT_COUNTED, Flag, Kind, Records, Step, comm, names_cut
 from furtrace.wire.errnos import errno_name
 from furtrace.wire.opcodes import (
     Opcode,
@@ -196,11 +197,11 @@ def _flag(name: str, flag: Flag) -> Column:
     return _boolean(name, lambda part: (part.rows["flags"] & flag) != 0)
 
 
-def _moment(name: str, member: str) -> Column:
+def _moment(name: str) -> Column:
     """A time by CLOCK_MONOTONIC."""
 
     def take(part: Part) -> Values:
-        values = part.rows[member]
+        values = part.rows[name]
         return Numbers(values.astype(np.int64) - part.shifts, values != 0)
 
     return Column(name, "int64", take)
@@ -225,14 +226,13 @@ def _mount_text(mount: str | None) -> str | None:
 
 
 _OPERATION: Final = Column("op", WORD, lambda part: _words(part.rows["opcode"], opcode_name))
-_TRANSPORTS: Final = {int(Transport.URING): "uring", int(Transport.DEV): "dev"}
 _PLACE: Final = (
     _origin("host"),
     _origin("boot"),
     Column("mount", WORD, lambda part: _words(part.rows["connection"], lambda one: _mount_text(part.mounts.get(one)))),
     Column("connection", "uint32", lambda part: Numbers(part.rows["connection"] % np.uint32(FOREIGN_CONNECTIONS))),
 )
-_TRANSPORT: Final = Column("transport", WORD, lambda part: _words(part.rows["transport"], _TRANSPORTS.get))
+_TRANSPORT: Final = Column("transport", WORD, lambda part: _words(part.rows["transport"], TRANSPORTS.get))
 
 
 # ---- requests ----
@@ -292,9 +292,9 @@ def _error(part: Part) -> Values:
     return Numbers(part.rows["error"], part.rows["ended_ns"] != 0)
 
 
-def _error_name(part: Part) -> Values:
-    """Of what the server or the kernel answered; None: it was no error, or no answer yet."""
-    return _words(part.rows["error"], lambda error: errno_name(error) if error else None, part.rows["ended_ns"] != 0)
+def _error_names(rows: Requests_ | Records, known: _Mask) -> Values:
+    """The errors' names; none: it was no error, or there is no answer (yet)."""
+    return _words(rows["error"], lambda error: errno_name(error) if error else None, known)
 
 
 def _zero_copied(part: Part) -> Values:
@@ -331,7 +331,7 @@ REQUEST_COLUMNS: Final = (
     _OPERATION,
     _number("opcode", "uint32"),
     Column("error", "int32", _error),
-    Column("error_name", WORD, _error_name),
+    Column("error_name", WORD, lambda part: _error_names(part.rows, part.rows["ended_ns"] != 0)),
     Column("path", TEXT, lambda part: _path_texts(subject.path for subject in part.subjects)),
     _boolean("path_sure", lambda part: np.array([subject.path.sure for subject in part.subjects], bool)),
     _boolean("path_deleted", lambda part: np.array([subject.path.deleted for subject in part.subjects], bool)),
@@ -365,13 +365,7 @@ REQUEST_COLUMNS: Final = (
     _number("segments", "uint32", 0),
     _number("fixed_bytes", "int64", -1),
     _number("fixed_ios", "uint16"),
-    *(
-        _moment(f"{step}_ns", f"{step}_ns")
-        for step in (
-            *("queued", "dry", "selected", "assigned", "registered"),
-            *("delivered", "committed", "unregistered", "ended"),
-        )
-    ),
+    *map(_moment, TIMES),
     _phase("queue"),
     _phase("delivery"),
     _phase("wait"),
@@ -416,16 +410,8 @@ def _io(part: Part) -> Values:
     return _words(part.rows["command_op"], fixed_io_name, part.rows["kind"] == Kind.FIXED_IO)
 
 
-def _step_name(number: int) -> str | None:
-    return _FUNCTIONS.get(number)
-
-
-_FUNCTIONS: Final = {int(step): step.function for step in Step if step}
-_KINDS: Final = {int(kind): kind.name for kind in Kind}
-
-
 def _steps(part: Part) -> Values:
-    return _words(part.rows["step"], _step_name, part.rows["kind"] == Kind.STEP)
+    return _words(part.rows["step"], FUNCTIONS.get, part.rows["kind"] == Kind.STEP)
 
 
 def _has(part: Part, flag: Flag) -> _Mask:
@@ -486,8 +472,8 @@ def _bytes(name: str, most: int) -> Column:
 EVENT_COLUMNS: Final = (
     *_PLACE,
     Column("time", TIME, lambda part: Times(part.rows["ns"].astype(np.int64) + part.realtime_offset_ns)),
-    _moment("ns", "ns"),
-    Column("event", WORD, lambda part: _words(part.rows["kind"], _KINDS.get)),
+    _moment("ns"),
+    Column("event", WORD, lambda part: _words(part.rows["kind"], KINDS.get)),
     _TRANSPORT,
     _number("queue", "uint32", NO_QUEUE),
     _number("unique", "uint64", 0),
@@ -496,13 +482,7 @@ EVENT_COLUMNS: Final = (
     _number("opcode", "uint32", 0),
     Column("command", WORD, _command),
     _flagged("error", "int32", "error", Flag.HAS_ERROR),
-    Column(
-        "error_name",
-        WORD,
-        lambda part: _words(
-            part.rows["error"], lambda error: errno_name(error) if error else None, _has(part, Flag.HAS_ERROR)
-        ),
-    ),
+    Column("error_name", WORD, lambda part: _error_names(part.rows, _has(part, Flag.HAS_ERROR))),
     Column("step", WORD, _steps),
     Column("header_part", WORD, _header_part),
     _number("entry", "uint64", 0),

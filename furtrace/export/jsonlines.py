@@ -5,24 +5,23 @@ Times are CLOCK_MONOTONIC in nanoseconds.
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 
+from furtrace.export.codes import FUNCTIONS, KINDS, TIMES, TRANSPORTS
 from furtrace.model.conversation import Conversation
 from furtrace.model.inodes import Path
 from furtrace.model.paths import Subject
 from furtrace.model.pools import Holding, Pool
 from furtrace.model.requests import REQUEST, Requests_
 from furtrace.model.zerocopy import CopiedBecause, copied_because
-from furtrace.trace.record import NO_CPU, NO_QUEUE, NOT_COUNTED, RECORD, Flag, Kind, Step, Transport, comm, names
+from furtrace.trace.info import TraceInfo
+from furtrace.trace.record import NO_CPU, NO_QUEUE, NOT_COUNTED, RECORD, Flag, Kind, Step, comm, names
 from furtrace.wire.bodies import REPLIES, REQUESTS
 from furtrace.wire.opcodes import command_name, fixed_io_name, header_part_name, opcode_name
-
-_TRANSPORTS: Final = {int(Transport.URING): "uring", int(Transport.DEV): "dev"}
-
 
 _Members = dict[str, Any]
 """A record or row by the names of its members, its bytes as bytes."""
@@ -91,7 +90,7 @@ def _request(row: _Members, subject: Subject) -> dict[str, Any]:
         "opcode": row["opcode"],
         "error": row["error"] if row["ended_ns"] else None,
         "connection": row["connection"],
-        "transport": _TRANSPORTS.get(row["transport"]),
+        "transport": TRANSPORTS.get(row["transport"]),
         "queue": _known(row["queue"], NO_QUEUE),
         "entry": _known(row["entry_index"], -1),
         "commit_id": _known(row["commit_id"]),
@@ -111,7 +110,7 @@ def _request(row: _Members, subject: Subject) -> dict[str, Any]:
         "server_pid": _known(row["server_pid"]),
         "server_tid": _known(row["server_tid"]),
         "server_comm": _text(comm(row["server_comm"])) or None,
-        **{step: _known(row[step]) for step in _STEPS},
+        **{step: _known(row[step]) for step in TIMES},
         "reply_size": _known(row["reply_size"], -1),
         "moved": _known(row["moved"], -1),
         "uncertain": row["uncertain"],
@@ -127,13 +126,6 @@ def _request(row: _Members, subject: Subject) -> dict[str, Any]:
 
 
 _COLUMNS: Final = REQUEST.names or ()
-_STEPS: Final = tuple(
-    f"{step}_ns"
-    for step in (
-        *("queued", "dry", "selected", "assigned", "registered"),
-        *("delivered", "committed", "unregistered", "ended"),
-    )
-)
 _NAME_CUT, _BACKGROUND = int(Flag.NAME_CUT), int(Flag.BACKGROUND)
 
 
@@ -158,9 +150,9 @@ def event_object(record: np.void) -> dict[str, Any]:
     return {
         "type": "event",
         "ns": event["ns"],
-        "event": _KINDS[event["kind"]],
+        "event": KINDS[event["kind"]],
         "connection": event["connection"],
-        "transport": _TRANSPORTS.get(event["transport"]),
+        "transport": TRANSPORTS.get(event["transport"]),
         "queue": _known(event["queue"], NO_QUEUE),
         "unique": _known(event["unique"]),
         "commit_id": _known(event["commit_id"]),
@@ -182,8 +174,6 @@ def event_object(record: np.void) -> dict[str, Any]:
 
 
 _MEMBERS: Final = RECORD.names or ()
-_KINDS: Final = {int(kind): kind.name for kind in Kind}
-_FUNCTIONS: Final = {int(step): step.function for step in Step if step}
 # Plain numbers: an operation with an IntFlag makes an object of its class.
 _HAS_ERROR, _CQE_OVERFLOW, _HAS_BUFFER, _HAS_SLOT, _READABLE, _WRITABLE = (
     *(int(Flag.HAS_ERROR), int(Flag.CQE_OVERFLOW), int(Flag.HAS_BUFFER)),
@@ -214,7 +204,7 @@ def _command(event: _Members) -> str | None:
 
 def _function(event: _Members) -> str | None:
     """The kernel's function of a STEP; None also for one that is not known."""
-    return _FUNCTIONS.get(event["step"]) if event["kind"] == Kind.STEP else None
+    return FUNCTIONS.get(event["step"]) if event["kind"] == Kind.STEP else None
 
 
 def _ring(event: _Members) -> dict[str, Any]:
@@ -306,3 +296,8 @@ def summary_object(conversation: Conversation, elapsed_ns: int) -> dict[str, Any
         "pools": [pool_object(pool) for pool in conversation.pools.table()],
         "elapsed_ns": elapsed_ns,
     }
+
+
+def recording_object(info: TraceInfo) -> dict[str, Any]:
+    """What is known of a recording, but its mount points, which requests tell."""
+    return {name: value for name, value in asdict(info).items() if name != "mounts"}

@@ -5,13 +5,13 @@ Needs pyarrow, which the extra ``furtrace[parquet]`` brings.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
 from pyarrow import parquet as pq
 
 from furtrace.export.columns import BLOB, TEXT, TIME, WORD, Blobs, Column, Numbers, Part, Texts, Times, Values, Words
+from furtrace.export.jsonlines import recording_object
 from furtrace.trace.reading import Origin
 
 ROW_GROUP: Final = 1 << 16
@@ -72,15 +72,11 @@ def _metadata(rows: str, origins: Sequence[Origin], summary: dict[str, Any]) -> 
         told = dict.fromkeys(str(getattr(origin.info, name)) for origin in origins)
         yield f"furtrace.{name}", " ".join(told)
     yield "furtrace.lost", str(summary["lost"])
-    yield "furtrace.recordings", json.dumps([_recording(origin) for origin in origins])
+    yield "furtrace.recordings", json.dumps([recording_object(origin.info) for origin in origins])
     yield "furtrace.summary", json.dumps(summary)
 
 
 _TOLD: Final = ("host", "kernel", "boot", "dialect", "version")
-
-
-def _recording(origin: Origin) -> dict[str, Any]:
-    return {name: value for name, value in asdict(origin.info).items() if name != "mounts"}
 
 
 def _type(column: Column) -> pa.DataType:

@@ -10,17 +10,16 @@ remembered, everything else goes out with its batch.
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
 
 from furtrace.export.columns import Part
+from furtrace.export.jsonlines import recording_object
 from furtrace.export.perfetto_counters import Counters, Sample, Span
 from furtrace.export.perfetto_slices import RequestSlices
 from furtrace.export.perfetto_tracks import Processes, Tracks
 from furtrace.model.conversation import Conversation
-from furtrace.trace.reading import Origin
 from furtrace.trace.record import NO_CPU, NO_QUEUE, Flag, Kind, Records, among
 from furtrace.wire.errnos import errno_name
 from furtrace.wire.opcodes import command_name
@@ -74,7 +73,7 @@ class PerfettoTrace:
         self._slices.add(part, self._base, max(self._until, now_ns))
         self._flush()
         told = {
-            "recordings": [_recording(origin) for origin in part.origins],
+            "recordings": [recording_object(origin.info) for origin in part.origins],
             "begin_monotonic_ns": self._base,
             "begin_realtime_ns": self._base + part.realtime_offset_ns if part.origins else None,
             "summary": summary,
@@ -135,7 +134,3 @@ def _about(event: np.void) -> dict[str, Any]:
     told |= {"error_name": errno_name(error)} if error else {}
     told |= {"queue": queue} if queue != NO_QUEUE else {}
     return told | ({"unique": unique} if unique else {})
-
-
-def _recording(origin: Origin) -> dict[str, Any]:
-    return {name: value for name, value in asdict(origin.info).items() if name != "mounts"}

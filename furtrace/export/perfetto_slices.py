@@ -185,9 +185,9 @@ def _told(column: Column, part: Part) -> Iterator[tuple[int, Any]]:
     return zip(places.tolist(), values.values[places].tolist(), strict=True)
 
 
-_SHOWN: Final = (
+SHOWN: Final = (
     *("path", "other_path", "name", "error_name", "offset", "size", "moved", "background"),
     *("buffer", "buffer_offset", "slot", "zero_copied", "copied_because", "uncertain"),
 )
 """Columns that are arguments of a request's slice, besides ``unique``; a boolean one only where it is true."""
-_ARGUMENTS: Final = [column for column in REQUEST_COLUMNS if column.name in _SHOWN]
+_ARGUMENTS: Final = [column for column in REQUEST_COLUMNS if column.name in SHOWN]

@@ -6,8 +6,9 @@ them.
 
 from typing import Any, Final
 
+from furtrace.export.codes import FUNCTIONS, TIMES, TRANSPORTS
 from furtrace.model.zerocopy import CopiedBecause
-from furtrace.trace.record import EVENTS, Step
+from furtrace.trace.record import EVENTS
 
 _Schema = dict[str, Any]
 
@@ -71,11 +72,7 @@ _REASONS: Final = [
     for reason in CopiedBecause
     if reason not in (CopiedBecause.NOT_APPLICABLE, CopiedBecause.ZERO_COPIED)
 ]
-_TRANSPORT: Final = _or_null(_one_of("uring", "dev"))
-_STEPS: Final = (
-    *("queued_ns", "dry_ns", "selected_ns", "assigned_ns", "registered_ns"),
-    *("delivered_ns", "committed_ns", "unregistered_ns", "ended_ns"),
-)
+_TRANSPORT: Final = _or_null(_one_of(*TRANSPORTS.values()))
 _REQUEST: Final = {
     "unique": _U64,
     "op": _TEXT,
@@ -102,7 +99,7 @@ _REQUEST: Final = {
     "server_pid": _or_null(_U32),
     "server_tid": _or_null(_U32),
     "server_comm": _or_null(_TEXT),
-    **{step: _or_null(_TIME) for step in _STEPS},
+    **{step: _or_null(_TIME) for step in TIMES},
     "reply_size": _or_null(_COUNT),
     "moved": _or_null(_COUNT),
     "uncertain": _BOOLEAN,
@@ -129,7 +126,7 @@ _EVENT: Final = {
     "op": _or_null(_TEXT),
     "command": _or_null(_TEXT),
     "error": _or_null(_ERROR),
-    "step": _or_null(_one_of(*(step.function for step in Step if step))),
+    "step": _or_null(_one_of(*FUNCTIONS.values())),
     "header_part": _or_null(_TEXT),
     "entry": _or_null(_U64),
     "buffer": _or_null(_U32),

@@ -134,6 +134,14 @@ def test_never_through_a_symbolic_link(furtrace: CommandLine, recorded: str, tmp
     assert "symbolic link" in err
 
 
+def test_never_over_the_recording_itself(furtrace: CommandLine, recorded: str, tmp_path: Path) -> None:
+    before = Path(recorded).read_bytes()
+    for path in (recorded, f"{tmp_path}/./{Path(recorded).name}"):
+        status, _, err = furtrace("export", recorded, "--to", "csv", "-o", path, "--force")
+        assert (status, Path(recorded).read_bytes()) == (2, before)
+        assert "is the recording itself" in " ".join(err.split())
+
+
 def test_no_file_is_made_for_what_cant_be_read(furtrace: CommandLine, tmp_path: Path) -> None:
     bad, out = tmp_path / "bad", tmp_path / "out"
     bad.write_text("no recording")
@@ -339,6 +347,7 @@ def test_what_is_not_as_the_schema_says_is_found(furtrace: CommandLine, schema: 
         (["--schema", "--wireshark-plugin", "."], "each stands alone"),
         (["FILE", "--to", "csv", "-Y", "op =="], "wrong at column"),
         (["-", "--to", "perfetto", "--op", "READ"], "takes two looks at a recording"),
+        (["FILE", "--to", "csv", "--from", "5ms", "--until", "4ms"], "The window ends before it begins"),
     ],
 )
 def test_misuse(furtrace: CommandLine, recorded: str, arguments: list[str], why: str) -> None:
