@@ -15,6 +15,7 @@ BUFFER: Final = 8 << 20
 """Bytes that are looked at at a time."""
 _ROOM: Final = BUFFER + pcapng.MOST  # the largest block fits behind whatever else there is
 _GALLOP: Final = 2048
+_START: Final = 14
 
 
 class Readable(Protocol):
@@ -63,13 +64,14 @@ class _Found:
 class BlockReader:
     """Reads blocks up to the end, or to what is damaged.
 
-    Where checksums are (:func:`furtrace.trace.pcapng.checksum`), what they are wrong for is not given out. What follows
-    the last one is given out unchecked: the file was cut off there.
+    Where checksums are (:func:`furtrace.trace.pcapng.checksum`), what they are wrong for is not given out, nor what
+    lies between the last one and damage. Where the file was cut off, what follows the last one is given out unchecked.
 
     Args:
         file: the bytes.
 
     Attributes:
+        start: the file's first bytes, 14 if there are so many; known once the first chunk was asked for.
         damage: why reading ended before the file's end; None: it did not, so far.
     """
 
@@ -83,7 +85,10 @@ class BlockReader:
         self._hash = xxhash.xxh3_64()
         self._hashed = 0
         self._piece = 0  # where in the file the bytes begin that the next checksum is of
+        self._vouched = False  # there were checksums in this section
+        self._stride = pcapng.PACKET_BLOCK.itemsize  # of the last packets
         self._distrusted = False
+        self.start = b""
         self.damage: str | None = None
 
     def chunks(self) -> Iterator[list[Run | Block]]:
@@ -91,6 +96,7 @@ class BlockReader:
         used = 0
         while not self._ended:
             self._fill(used)
+            self.start = self.start or bytes(self._view[: min(_START, self._filled)])
             found = list(self._scan())
             used = self._usable(found)
             yield [one.item for one in found if one.end <= used]
@@ -126,6 +132,7 @@ class BlockReader:
 
     def _fail(self, at: int, why: str) -> None:
         self._ended = True
+        self._distrusted = self._vouched  # who knows what else was changed since the last checksum
         if self.damage is None:
             self.damage = f"it is damaged at byte {self._passed + at}: {why}"
 
@@ -136,6 +143,7 @@ class BlockReader:
             try:
                 kind, size = pcapng.head(self._view, at)
                 if size > self._filled - at:
+                    self._check_cut(kind, size)
                     return
                 found = self._run(at, size) if kind == pcapng.PACKET else self._block(at, kind, size)
             except RecordingError as problem:
@@ -144,22 +152,38 @@ class BlockReader:
             yield found
             at = found.end
 
+    def _check_cut(self, kind: int, size: int) -> None:
+        """Raise if a block that reaches beyond the end has such a length by damage, not since the file was cut off."""
+        if self._ended and self._vouched and size != (self._stride if kind == pcapng.PACKET else pcapng.CHECKSUM_SIZE):
+            raise RecordingError("a block is longer than what there is")
+
     def _block(self, at: int, kind: int, size: int) -> _Found:
         if int.from_bytes(self._view[at + size - 4 : at + size], "little") != size:
             raise RecordingError("a block has two lengths")
         body = bytes(self._view[at + pcapng.BLOCK_HEAD : at + size - 4])
+        if kind == pcapng.SECTION:
+            self._begin_section(at, size)
         digest = pcapng.digest_of(body) if kind == pcapng.CHECKSUM else None
         if digest is not None:
             self._check(digest, at, at + size)
         return _Found(Block(kind, body), at + size, vouched=digest is not None)
 
+    def _begin_section(self, at: int, size: int) -> None:
+        """What the section before has had no checksum for stays without."""
+        pcapng.check_start(bytes(self._view[at : at + min(size, _START)]))
+        self._sum_from(at)
+        self._vouched = False
+
     def _check(self, digest: int, at: int, end: int) -> None:
         self._update_hash(at)
+        self._vouched = True
         if self._hash.intdigest() != digest:
-            self._distrusted = True
             raise RecordingError(f"its checksum is wrong, so that nothing from byte {self._piece} on is sure")
+        self._sum_from(end)
+
+    def _sum_from(self, at: int) -> None:
         self._hash.reset()
-        self._hashed, self._piece = end, self._passed + end
+        self._hashed, self._piece = at, self._passed + at
 
     def _run(self, at: int, size: int) -> _Found:
         head = pcapng.PACKET_HEAD.itemsize
@@ -177,6 +201,7 @@ class BlockReader:
                 break
         if not count:
             raise RecordingError("a block has two lengths")
+        self._stride = size
         run = Run(self._heads(at, size, count), self._buffer, at + head, size, captured)
         return _Found(run, at + count * size)
 

@@ -12,7 +12,8 @@ from typing import Final
 from furtrace.trace.errors import RecordingError
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Records, no_records
-from furtrace.trace.writing import CompressedTarget, PlainTarget, RecordingWriter
+from furtrace.trace.targets import CompressedTarget, DiskTarget, PlainTarget, Target
+from furtrace.trace.writing import RecordingWriter
 
 STDOUT: Final = "-"
 _COMPRESSED: Final = ".zst"
@@ -70,8 +71,13 @@ def writer(path: str, info: TraceInfo, *, force: bool = False) -> RecordingWrite
         OSError: it can't be written.
     """
     descriptor = create(path, force=force)
-    target = CompressedTarget(descriptor) if path.endswith(_COMPRESSED) else PlainTarget(descriptor)
-    return RecordingWriter(target, info)
+    return RecordingWriter(_target(path, descriptor), info)
+
+
+def _target(path: str, descriptor: int) -> Target:
+    if path.endswith(_COMPRESSED):
+        return CompressedTarget(descriptor)
+    return PlainTarget(descriptor) if path == STDOUT else DiskTarget(descriptor)
 
 
 class SingleFile:
@@ -179,6 +185,8 @@ class RingOfFiles:
         self._file.write(batch)
         if self._file.written >= self._size:
             self._end_file()
+            self._kept.append((self._file.path, self._file.written))
+            self._events_before += self._file.events
             while len(self._kept) >= self._count:
                 Path(self._kept.popleft()[0]).unlink(missing_ok=True)
             self._begin()
@@ -186,8 +194,6 @@ class RingOfFiles:
     def _end_file(self) -> None:
         self._file.lost, self._lost_before = self.lost - self._lost_before, self.lost
         self._file.close()
-        self._kept.append((self._file.path, self._file.written))
-        self._events_before += self._file.events
 
     def flush(self) -> None:
         """Let readers have all of it."""

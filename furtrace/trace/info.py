@@ -53,7 +53,10 @@ class TraceInfo:
             made = None
         if made is None or not all(isinstance(value, _TYPES[name]) for name, value in known.items()):
             raise RecordingError("its description is not one that furtrace wrote")
+        if abs(made.realtime_offset_ns) >= _BEYOND_ALL_CLOCKS:
+            raise RecordingError("its description is not one that furtrace wrote")
         return made
 
 
+_BEYOND_ALL_CLOCKS: Final = 1 << 62
 _TYPES: Final = {one.name: one.type if isinstance(one.type, type) else object for one in fields(TraceInfo)}

@@ -33,6 +33,9 @@ NANOSECONDS: Final = b"\x09"
 """Value of RESOLUTION: times are in units of 10**-9 seconds."""
 
 _BYTE_ORDER: Final = 0x1A2B3C4D
+_LITTLE_ENDIAN: Final = _BYTE_ORDER.to_bytes(4, "little")
+_BIG_ENDIAN: Final = _BYTE_ORDER.to_bytes(4, "big")
+_SECTION_TYPE: Final = SECTION.to_bytes(4, "little")
 _HEAD: Final = struct.Struct("<II")
 _OPTION: Final = struct.Struct("<HH")
 _CHECKSUM: Final = struct.Struct("<8sQ")
@@ -40,6 +43,8 @@ _MAGIC: Final = b"furtrace"
 BLOCK_HEAD: Final = _HEAD.size
 SMALLEST: Final = 12
 """Bytes of a block without a body."""
+CHECKSUM_SIZE: Final = SMALLEST + _CHECKSUM.size
+"""Bytes of one with a checksum."""
 MOST: Final = 1 << 24
 """Bytes of a block beyond which it is taken for damage; a furtrace record makes one of 680."""
 
@@ -108,20 +113,24 @@ def digest_of(body: bytes) -> int | None:
     return int(digest) if magic == _MAGIC else None
 
 
-def check_section(body: bytes) -> None:
-    """Raise if a Section Header Block's body is not that of a section which can be read here.
+def check_start(data: bytes) -> None:
+    """Raise if a file begins otherwise than a section which can be read here.
+
+    Args:
+        data: its first 14 bytes; fewer if it has no more.
 
     Raises:
-        RecordingError: of another byte order, or of a version to come.
+        RecordingError: no pcapng, of another byte order, or of a version to come.
     """
-    if len(body) < 16:
-        raise RecordingError("its section header is too short")
-    order, major = struct.unpack_from("<IH", body)
-    if order == int.from_bytes(_BYTE_ORDER.to_bytes(4, "little"), "big"):
+    if data[:4] != _SECTION_TYPE[: len(data)]:
+        raise RecordingError("it is no pcapng file, so no recording of furtrace")
+    order = data[8:12]
+    if order == _BIG_ENDIAN:
         raise RecordingError("it was written on a big-endian machine, whose records furtrace does not read")
-    if order != _BYTE_ORDER:
-        raise RecordingError("it is no pcapng file")
-    if major != 1:
+    if order != _LITTLE_ENDIAN[: len(order)]:
+        raise RecordingError("it is no pcapng file, so no recording of furtrace")
+    major = int.from_bytes(data[12:14], "little")
+    if len(data) >= 14 and major != 1:
         raise RecordingError(f"it is a pcapng file of version {major}, and only version 1 is known")
 
 

@@ -17,12 +17,16 @@ from furtrace.trace.blocks import Block, BlockReader, Readable, Run
 from furtrace.trace.errors import RecordingError
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import EXTRA_SIZE, PART_SIZE, RECORD, Kind, Records, no_records, part
+from furtrace.wire.dialect import Dialect
+from furtrace.wire.text import printable
 
 STDIN: Final = "-"
 FOREIGN_CONNECTIONS: Final = 1_000_000
 """What is added to the connections of a second boot, so that they are no others'; twice that of a third, and so on."""
 
 _ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+_STEP: Final = 2 << 10
+"""Bytes that are decompressed at a time: what so many hold is lost before damage, and can be 30 000 times as much."""
 _SMALL: Final = 4096
 """Records of a run below which several are put together: what follows works on batches."""
 
@@ -94,7 +98,8 @@ class Recording:
         self._boots = boots or Boots()
         self._interfaces: list[Origin | None] = []  # None: one that is not furtrace's
         self._ended = False  # the section's statistics were there
-        self._open = False  # they were not, in what furtrace itself has written
+        self._open = False  # they were not, nor their checksum, in what furtrace itself has written
+        self._unended = False  # so it was in a section before
         self._begun: list[Run | Block] = []
 
     def __enter__(self) -> Self:
@@ -118,22 +123,24 @@ class Recording:
             return self._reader.damage
         if self._open:
             return "it has no end: whoever wrote it was ended, or still writes"
+        if self._unended:
+            return "one of the recordings in it has no end: whoever wrote that was ended"
         return None
 
     def _begin(self) -> None:
         """Read the first blocks, until the first interface is known."""
         self._begun = next(self._chunks, [])
-        if not self._begun:
-            raise RecordingError(self._reader.damage or "it is empty")
-        first = self._begun[0]
-        if not isinstance(first, Block) or first.kind != pcapng.SECTION:
-            raise RecordingError("it is no pcapng file, so no recording of furtrace")
-        pcapng.check_section(first.body)
-        blocks = [one for one in self._begun if isinstance(one, Block)]
-        infos = (_interface_info(one.body) for one in blocks if one.kind == pcapng.INTERFACE)
-        info = next((info for info in infos if info is not None), None)
+        if not self._reader.start:
+            raise RecordingError("it is empty")
+        pcapng.check_start(self._reader.start)
+        bodies = [one.body for one in self._begun if isinstance(one, Block) and one.kind == pcapng.INTERFACE]
+        info = next((info for info in map(_interface_info, bodies) if info is not None), None)
         if info is None:
-            raise RecordingError("it is a pcapng file, but no recording of furtrace")
+            why = "it is a pcapng file, but no recording of furtrace" if bodies else "it ends before it has begun"
+            raise RecordingError(self._reader.damage or why)
+        if info.dialect not in set(Dialect):
+            dialect = printable(info.dialect.encode(errors="replace"))
+            raise RecordingError(f"its dialect, {dialect}, is one that this version does not know")
         self.info = replace(info, mounts={})
 
     def batches(self) -> Iterator[Records]:
@@ -162,18 +169,18 @@ class Recording:
 
     def _note(self, block: Block) -> None:
         if block.kind == pcapng.SECTION:
-            pcapng.check_section(block.body)
             self._interfaces = []
-            self._ended = False
-        elif block.kind == pcapng.CHECKSUM:
+            self._unended |= self._open
+            self._ended = self._open = False
+        elif block.kind == pcapng.CHECKSUM and pcapng.digest_of(block.body) is not None:
             self._open = not self._ended
         elif block.kind == pcapng.INTERFACE:
             info = _interface_info(block.body)
             self._interfaces.append(self._boots.of(info) if info else None)
         elif block.kind == pcapng.STATISTICS:
-            self._ended, self._open = True, False
+            self._ended = True
             told = dict(pcapng.options(block.body, 12)).get(pcapng.DROPPED, b"")
-            self.noted.dropped += int.from_bytes(told, "little")
+            self.noted.dropped += int.from_bytes(told[:8], "little")
 
     def _records(self, run: Run) -> Records:
         if run.captured < RECORD.itemsize:
@@ -288,14 +295,35 @@ class _Joined(io.RawIOBase):
 
 
 class _Decompressed:
-    """The content of frames of zstd, one after the other."""
+    """The content of frames of zstd, one after the other, up to the last byte that there is of a frame without an end.
+
+    (:meth:`zstandard.ZstdDecompressor.stream_reader` keeps some of it back where a file was cut off.)
+    """
 
     def __init__(self, file: io.RawIOBase) -> None:
-        buffered = io.BufferedReader(file)
-        self._stream = zstandard.ZstdDecompressor().stream_reader(buffered, read_across_frames=True)
+        self._file = io.BufferedReader(file)
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._compressed = b""
+        self._content = memoryview(b"")
 
     def readinto(self, buffer: memoryview) -> int:
+        while not len(self._content):
+            data = self._compressed or self._file.read1(_STEP)
+            if not data:
+                return 0
+            self._content = memoryview(self._decompress(data))
+        count = min(len(self._content), len(buffer))
+        buffer[:count] = self._content[:count]
+        self._content = self._content[count:]
+        return count
+
+    def _decompress(self, data: bytes) -> bytes:
         try:
-            return int(self._stream.readinto(buffer))
+            content = self._frame.decompress(data)
         except zstandard.ZstdError:
             raise RecordingError("what follows can't be decompressed") from None
+        self._compressed = b""
+        if self._frame.eof:
+            self._compressed = self._frame.unused_data
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+        return content

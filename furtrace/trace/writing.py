@@ -6,141 +6,32 @@ whole at any time but for its end: a recording that was cut off has lost its tai
 
 import os
 from collections.abc import Iterable
-from typing import Final, Protocol
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import xxhash
-import zstandard
 
 from furtrace.trace import pcapng
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import (
     ARGUMENT_OFFSET,
     ARGUMENT_SIZE,
+    EXTRA_SIZE,
     HEADER_SIZE,
     PART_SIZE,
     RECORD,
     Kind,
     Records,
+    among,
     is_event,
     mounted_record,
 )
+from furtrace.trace.targets import Target
 from furtrace.wire.opcodes import Opcode
 
 PIECE: Final = 1536
 """Records that are written at once: a MiB."""
-_LEVEL: Final = 1  # the others cost more than the disk gains
-_BLOCK: Final = 1 << 20
-"""Bytes before compression that are held back at most: so many are lost if the recorder is killed."""
-
-
-class Target(Protocol):
-    """Where the bytes of a recording go."""
-
-    @property
-    def written(self) -> int:
-        """Bytes that are in the file."""
-
-    def write(self, pieces: Iterable["bytes | memoryview"]) -> None:
-        """Write bytes, all of them.
-
-        Raises:
-            OSError: they can't be written; what was written before is whole.
-        """
-
-    def flush(self) -> None:
-        """Write what is held back."""
-
-    def close(self) -> None:
-        """Write what is held back, and close the file."""
-
-
-class PlainTarget:
-    """A file, or whatever else a descriptor stands for; the descriptor is this object's."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self.written = 0
-
-    def write(self, pieces: Iterable["bytes | memoryview"]) -> None:
-        """Write bytes, all of them; of what does not fit nothing stays where the file can be cut."""
-        left = [memoryview(piece) for piece in pieces]
-        done = 0
-        try:
-            while left:
-                count = os.writev(self._descriptor, left)
-                done += count
-                while left and count >= len(left[0]):
-                    count -= len(left.pop(0))
-                if left:
-                    left[0] = left[0][count:]
-        except OSError:
-            self._take_back(done)
-            raise
-        self.written += done
-
-    def _take_back(self, count: int) -> None:
-        try:
-            if count:
-                os.ftruncate(self._descriptor, self.written)
-                os.lseek(self._descriptor, self.written, os.SEEK_SET)
-        except OSError:
-            self.written += count  # a pipe keeps what it has got
-
-    def flush(self) -> None:
-        """Do nothing: nothing is held back."""
-
-    def close(self) -> None:
-        """Close it."""
-        os.close(self._descriptor)
-
-
-class CompressedTarget:
-    """One frame of zstd, in pieces that can be read before it has ended."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._file = PlainTarget(descriptor)
-        self._compressor = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
-        self._held: list[bytes] = []
-        self._size = 0
-        self._broken = False
-
-    @property
-    def written(self) -> int:
-        """Bytes that are in the file."""
-        return self._file.written
-
-    def write(self, pieces: Iterable["bytes | memoryview"]) -> None:
-        """Hold bytes until there are enough, then write them."""
-        for piece in pieces:
-            self._held.append(bytes(piece))
-            self._size += len(piece)
-        if self._size >= _BLOCK:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what is held."""
-        if self._held:
-            data, self._held, self._size = b"".join(self._held), [], 0
-            compressed = self._compressor.compress(data)
-            self._write(compressed + self._compressor.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
-
-    def _write(self, data: bytes) -> None:
-        """After a piece that could not be written nothing can follow: it would build on that."""
-        if self._broken:
-            return
-        self._broken = True
-        self._file.write([data])
-        self._broken = False
-
-    def close(self) -> None:
-        """Write what is held, end the frame, and close the file."""
-        try:
-            self.flush()
-            self._write(self._compressor.flush())
-        finally:
-            self._file.close()
 
 
 class RecordingWriter:
@@ -159,7 +50,8 @@ class RecordingWriter:
         self._offset = info.realtime_offset_ns
         self._blocks = _empty_blocks()
         self._bytes = self._blocks.view(np.uint8)
-        self._tails = self._bytes.reshape(PIECE, -1)[:, _TAIL_BEGIN:_TAIL_END]
+        self._tail_words = self._blocks.view(np.uint32).reshape(PIECE, -1)[:, _TAIL_BEGIN // 4 : _TAIL_END // 4]
+        self._tails = _Tails()
         self._mounts: dict[int, str] = {}
         self._began = self._ended = 0
         self.events = 0
@@ -188,7 +80,7 @@ class RecordingWriter:
         count = len(batch)
         blocks = self._blocks[:count]
         blocks["record"].view(_WHOLE)[:] = batch.view(_WHOLE)
-        _clear_tails(batch, self._tails)
+        self._tails.clear(batch, self._tail_words[:count])
         times = batch["ns"] + np.uint64(self._offset)
         blocks["ts_high"], blocks["ts_low"] = times >> np.uint64(32), times & np.uint64(0xFFFFFFFF)
         self._began, self._ended = self._began or int(times[0]), int(times[-1])
@@ -218,7 +110,8 @@ class RecordingWriter:
             self._target.close()
 
 
-_ASKING: Final = (Opcode.RENAME, Opcode.RENAME2, Opcode.LINK)
+_IS_END: Final = among((Kind.ENDED, Kind.NAMED))
+_IS_ASKING: Final = among((Opcode.RENAME, Opcode.RENAME2, Opcode.LINK))
 _WHOLE: Final = np.dtype(f"V{RECORD.itemsize}")
 _TAIL_END: Final = pcapng.PACKET_HEAD.itemsize + RECORD.itemsize
 _TAIL_BEGIN: Final = _TAIL_END - PART_SIZE
@@ -234,22 +127,49 @@ def _empty_blocks() -> Records:
     return blocks
 
 
-def _clear_tails(records: Records, tails: "npt.NDArray[np.uint8]") -> None:
-    """Clear ``header`` and ``extra`` past what is valid of them: there is whatever the ring buffer held before.
+class _Tails:
+    """Clears ``header`` and ``extra`` past what is valid of them: there is whatever the ring buffer held before.
 
-    Records of one kind and operation are alike, so there are few pairs of sizes. ENTRIES and the like have one array in
-    both, of which header_size tells the size.
+    By masks, one for each pair of sizes; there are few, for records of one kind and operation are alike.
     """
-    sizes, more = records["header_size"].astype(np.uint32), records["extra_size"].astype(np.uint32)
+
+    def __init__(self) -> None:
+        self._numbers = np.full((HEADER_SIZE + 1) * (EXTRA_SIZE + 1), -1, np.int32)
+        self._masks: npt.NDArray[np.uint32] = np.empty((0, PART_SIZE // 4), np.uint32)
+        self._chosen: npt.NDArray[np.uint32] = np.empty((PIECE, PART_SIZE // 4), np.uint32)
+
+    def clear(self, records: Records, tails: npt.NDArray[np.uint32]) -> None:
+        """Clear ``tails``, which are those of the records, a row a record."""
+        pairs = _valid_sizes(records)
+        numbers = self._numbers[pairs]
+        if numbers.min(initial=0) < 0:
+            self._add(np.unique(pairs[numbers < 0]).tolist())
+            numbers = self._numbers[pairs]
+        chosen = self._chosen[: len(records)]
+        np.take(self._masks, numbers, axis=0, out=chosen)
+        np.bitwise_and(tails, chosen, out=tails)
+
+    def _add(self, pairs: list[int]) -> None:
+        for pair in pairs:
+            header, extra = divmod(pair, EXTRA_SIZE + 1)
+            mask = np.zeros((1, PART_SIZE), np.uint8)
+            mask[:, :header] = mask[:, HEADER_SIZE : HEADER_SIZE + extra] = 0xFF
+            self._numbers[pair] = len(self._masks)
+            self._masks = np.concatenate([self._masks, mask.view(np.uint32)])
+
+
+def _valid_sizes(records: Records) -> npt.NDArray[np.intp]:
+    """A number for each record that stands for the valid bytes of ``header`` and of ``extra``.
+
+    ENTRIES and the like have one array in both, of which header_size tells the size.
+    """
+    sizes, extras = records["header_size"].astype(np.intp), records["extra_size"].astype(np.intp)
     # What they asked for stands behind the reply's header, which is all that header_size tells of.
-    asked = np.isin(records["kind"], (Kind.ENDED, Kind.NAMED)) & np.isin(records["opcode"], _ASKING)
-    sizes[asked] = np.maximum(sizes[asked], ARGUMENT_OFFSET + ARGUMENT_SIZE)
-    more = np.maximum(more, np.maximum(sizes, HEADER_SIZE) - HEADER_SIZE)
-    pairs = sizes | more << np.uint32(16)
-    for pair in np.unique(pairs).tolist():
-        mine = np.flatnonzero(pairs == pair)
-        tails[mine, pair & 0xFFFF : HEADER_SIZE] = 0
-        tails[mine, HEADER_SIZE + (pair >> 16) :] = 0
+    asked = _IS_END[records["kind"]] & _IS_ASKING[np.minimum(records["opcode"], 0xFF)]
+    np.maximum(sizes, asked * (ARGUMENT_OFFSET + ARGUMENT_SIZE), out=sizes)
+    extras = np.clip(np.maximum(extras, sizes - HEADER_SIZE), 0, EXTRA_SIZE)
+    pairs: npt.NDArray[np.intp] = np.minimum(sizes, HEADER_SIZE) * (EXTRA_SIZE + 1) + extras
+    return pairs
 
 
 def _section_options(info: TraceInfo) -> Iterable[tuple[int, bytes]]:
