@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
+from typing import TypeVar
 
 from furtrace.cli.errors import InputError
 from furtrace.cli.keeping import shown as shown_file
@@ -10,6 +11,8 @@ from furtrace.trace.errors import RecordingError
 from furtrace.trace.merging import Recordings
 from furtrace.trace.reading import STDIN
 from furtrace.trace.record import Records
+
+Read = TypeVar("Read")
 
 
 def shown(path: str) -> str:
@@ -42,8 +45,21 @@ def batches(recordings: Recordings, paths: Sequence[str]) -> Iterator[Records]:
     Raises:
         InputError: they can't be read on.
     """
+    return _readable(recordings.batches(), paths)
+
+
+def pieces(recordings: Recordings, paths: Sequence[str]) -> Iterator[list[Records]]:
+    """The same in pieces, see :meth:`~furtrace.trace.merging.Recordings.pieces`.
+
+    Raises:
+        InputError: they can't be read on.
+    """
+    return _readable(recordings.pieces(), paths)
+
+
+def _readable(read: Iterator[Read], paths: Sequence[str]) -> Iterator[Read]:
     try:
-        yield from recordings.batches()
+        yield from read
     except RecordingError as problem:
         raise InputError(f"{_names(paths)} can't be read on: {problem.args[-1]}.") from None
     except OSError as error:

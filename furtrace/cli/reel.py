@@ -213,14 +213,15 @@ class Reel:
             for _ in _measured(run.batches(), self):
                 yield False
 
+    def choice(self, run: Pass) -> Choice | None:
+        """What says in a pass which requests are shown; None: all that there are."""
+        if self._judge is not None:
+            return self._judge.choice()
+        return AtOnce(self._wanted, run.info.mounts) if self._wanted.by_request else None
+
     def conversation(self, run: Pass) -> Playing:
         """One in which nothing was said yet, for a pass."""
-        choice: Choice | None = None
-        if self._judge is not None:
-            choice = self._judge.choice()
-        elif self._wanted.by_request:
-            choice = AtOnce(self._wanted, run.info.mounts)
-        return playing(choice, whole=run.whole)
+        return playing(self.choice(run), whole=run.whole)
 
 
 def _measured(every: Iterator[Records], reel: Reel) -> Iterator[Records]:

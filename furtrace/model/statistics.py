@@ -26,7 +26,7 @@ from furtrace.model.paths import changing
 from furtrace.model.pools import Place, Pool, Pools
 from furtrace.model.requests import Requests, Requests_, cut_at_inits
 from furtrace.model.zerocopy import CopiedBecause, copied_because
-from furtrace.trace.record import NO_CPU, Flag, Kind, Records, is_event, is_lost
+from furtrace.trace.record import HINTS, NO_CPU, Flag, Kind, Records, is_event, is_lost
 
 DIMENSIONS: Final = ("op", "queue", "client", "file", "connection")
 """What requests can be grouped by."""
@@ -303,6 +303,11 @@ class Statistics:
         return self.last_ns - self.first_ns
 
     @property
+    def total_events(self) -> int:
+        """How many events there are; hints and losses are none."""
+        return sum(count for kind, count in self.events.items() if kind not in _NO_EVENTS)
+
+    @property
     def unfinished(self) -> int:
         """Requests that were under way at the end."""
         return len(self._pairing.under_way)
@@ -398,6 +403,7 @@ def _together(one: Pool, other: Pool) -> Pool:
 
 
 _SUMS: Final = ("selected", "recycled", "dry", "registered", "failed", "zero_copied_bytes", "added")
+_NO_EVENTS: Final = (*HINTS, Kind.LOST)
 _ASKED: Final = int(Flag.QUEUE_ZERO_COPY | Flag.FILE_ZERO_COPY)
 _OVERFLOW: Final = int(Flag.CQE_OVERFLOW)
 _CONNECTION: Final = (1 << 32) - 1
