@@ -17,7 +17,8 @@ import zstandard
 
 from furtrace.trace.files import SingleFile
 from furtrace.trace.record import RECORD, Kind, Records, mounted_record
-from furtrace.trace.writing import PIECE, CompressedTarget, PlainTarget, RecordingWriter
+from furtrace.trace.targets import CompressedTarget, PlainTarget
+from furtrace.trace.writing import PIECE, RecordingWriter
 from tests.unit.events import batch, ended, queued
 from tests.unit.trace.pcapng_file import (
     CHECKSUM,
