@@ -26,7 +26,6 @@ from furtrace.model.choosing import Playing
 from furtrace.trace.errors import RecordingError
 from furtrace.trace.files import STDOUT, create
 from furtrace.trace.reading import STDIN
-from furtrace.trace.writing import PlainTarget
 
 
 @click.command("export", short_help="Turn a recording into JSON lines, CSV, Parquet or a Perfetto trace.")
@@ -155,14 +154,15 @@ class _Target(io.RawIOBase):
 
     def __init__(self, path: str, descriptor: int) -> None:
         self._path = path
-        self._file = PlainTarget(descriptor)
+        self._descriptor = descriptor
+        self._written = 0
         self._open = True
 
     def writable(self) -> bool:
         return True
 
     def tell(self) -> int:
-        return self._file.written
+        return self._written
 
     def write(self, data: Any, /) -> int:
         """Write all of some bytes.
@@ -171,18 +171,21 @@ class _Target(io.RawIOBase):
             OutputError: standard output does not take them.
             WriteError: the file does not.
         """
+        left = whole = memoryview(data).cast("B")
         try:
-            self._file.write([data])
+            while left:
+                left = left[os.write(self._descriptor, left) :]
         except OSError as error:
             raise _unwritten(self._path, error) from None
-        return len(data)
+        self._written += len(whole)
+        return len(whole)
 
     def end(self) -> None:
         """Close what it stands for; once."""
         if self._open:
             self._open = False
             try:
-                self._file.close()
+                os.close(self._descriptor)
             except OSError as error:
                 raise _unwritten(self._path, error) from None
 

@@ -13,8 +13,10 @@ import pytest
 from furtrace import __version__
 from furtrace.cli import furtrace
 from furtrace.cli.hexinput import from_bytes
+from furtrace.export.columns import EVENT_COLUMNS, REQUEST_COLUMNS, Column
 from furtrace.export.decoded import decoded_object
 from furtrace.export.jsonlines import event_object, pool_object, request_objects, summary_object
+from furtrace.export.perfetto_slices import SHOWN
 from furtrace.export.protocol import protocol_object
 from furtrace.model.conversation import Conversation
 from furtrace.model.fields import FIELDS
@@ -22,10 +24,14 @@ from furtrace.model.inodes import Path as InodePath
 from furtrace.model.paths import Subject
 from furtrace.model.pools import Pool
 from furtrace.model.requests import new_requests
-from furtrace.trace.record import EVENTS, RECORD, Kind, Step
+from furtrace.trace.record import EVENTS, RECORD, Flag, Kind, Step, lost_record
 from furtrace.wire.decode import decode
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.protocol import listing
+from tests.unit.events import batch, event, queued
+from tests.unit.export.reckoning import SHIPPED, recorded
+from tests.unit.export.test_parquet import exported
+from tests.unit.export.test_perfetto import trace_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "man"
 PAGES = sorted(FOLDER.glob("*.[0-9]"))
@@ -161,6 +167,38 @@ def test_the_json_members_of_a_pool_are_explained() -> None:
 
 def test_the_fields_of_display_filters_are_explained() -> None:
     assert items(section(lines("furtrace-replay"), ".Ss Display filters"), "Va") == set(FIELDS)
+
+
+@pytest.mark.parametrize(
+    ("title", "columns"), [("Columns of requests", REQUEST_COLUMNS), ("Columns of events", EVENT_COLUMNS)]
+)
+def test_the_columns_of_tables_are_explained(title: str, columns: tuple[Column, ...]) -> None:
+    text = section(lines("furtrace-export"), f".Ss {title}")
+    assert items(text, "Va") == {column.name for column in columns}
+
+
+def test_the_metadata_of_parquet_is_explained(tmp_path: Path) -> None:
+    keys = {key.decode() for key in exported(tmp_path / "file", []).metadata.metadata}
+    assert items(section(lines("furtrace-export"), ".Ss Parquet"), "Li") == keys - {"ARROW:schema"}
+
+
+def test_what_a_perfetto_trace_has_is_explained() -> None:
+    text = section(lines("furtrace-export"), ".Ss Perfetto")
+    code = {"queue": 3, "unique": 4, "command_op": 2, "error": -22, "flags": Flag.HAS_ERROR}
+    trouble = [event(kind, 1100, **code) for kind in (Kind.REFUSED, Kind.STOPPED)]
+    full = event(Kind.DELIVERED, 1200, unique=6, opcode=3, flags=Flag.CQE_OVERFLOW)
+    marked = trace_of(batch(queued(2, 1000), *trouble, full, lost_record(1300, 1400, 5, cpu=0)))
+    real = trace_of(recorded(SHIPPED / "pool.pcapng.zst"), start=0)
+    arguments = {name for one in marked.instants for name in one["args"]} | {"unique", "unfinished", *SHOWN}
+    arguments |= {name for one in (*marked.slices, *real.slices) for name in one.arguments}
+    assert items(text, "Va") == arguments | set(real.other)
+    counters = {re.sub(r"\d+", "Ar n Li", name) for _, name, _ in real.counters}
+    marks = {one["name"] for one in marked.instants}
+    categories = {one.category for one in real.slices}
+    assert items(text, "Li") == counters | marks | categories | {"clients", "connection Ar n Ar dir"}
+    words = re.split(r"[ ,;\n]+", "\n".join(text))
+    for phase in {one.name for one in real.of("phase")}:
+        assert set(phase.split()) <= set(words), phase
 
 
 def test_the_steps_are_explained() -> None:

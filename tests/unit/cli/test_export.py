@@ -165,6 +165,22 @@ def test_a_full_disk(recorded: str, form: str) -> None:
     assert (done.returncode, done.stderr) == (1, message)
 
 
+def test_what_output_is_appended_to_stays(tmp_path: Path) -> None:
+    """Also where it finds no room for all of the export."""
+    log = tmp_path / "log"
+    log.write_text("mine\n")
+    path = recording(tmp_path / "long", many(2000))
+    limit = "import resource, os, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))\n"
+    program = f"{limit}os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    with log.open("ab") as file:
+        done = subprocess.run([sys.executable, "-c", program, *FURTRACE[1:], "export", path, "--to", "csv"],
+                              stdout=file, stderr=subprocess.PIPE, text=True, check=False)  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "furtrace: The output can't be written (File too large).\n")
+    data = log.read_bytes()
+    assert data.startswith(b"mine\nhost,boot,")
+    assert len(data) == 50_000
+
+
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_a_reader_that_goes_away(recorded: str, form: str) -> None:
     reader, writer = os.pipe()
