@@ -9,13 +9,10 @@ import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from furtrace.trace import targets
 from furtrace.trace.targets import CompressedTarget, DiskTarget, PlainTarget, Target
 
-SIZES = st.lists(
-    st.lists(st.one_of(st.integers(0, 9000), st.integers(120_000, 140_000), st.just(2_500_000)), max_size=3),
-    max_size=12,
-)
+_SIZE = st.one_of(st.integers(0, 9000), st.integers(120_000, 140_000), st.just(2_500_000))
+SIZES = st.lists(st.lists(_SIZE, max_size=3), max_size=12)
 
 
 def opened(path: Path) -> int:
@@ -80,7 +77,7 @@ def test_a_slow_disk_is_left_to_the_page_cache(tmp_path: Path, monkeypatch: pyte
         now[0] += 1.0
         return write(descriptor, data, offset)
 
-    monkeypatch.setattr(targets.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr("furtrace.trace.targets.time.monotonic", lambda: now[0])
     monkeypatch.setattr(os, "pwrite", slow)
     target.write([bytes(1 << 20)])
     assert used == [target._past]
@@ -137,10 +134,11 @@ def test_what_does_not_fit_leaves_nothing(
         left[0] -= taken
         return writev(descriptor, [data[0][:taken]])
 
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space"):
+    with monkeypatch.context() as patched:
         patched.setattr(os, "pwrite", full)
         patched.setattr(os, "writev", full_too)
-        target.write([os.urandom(1 << 20)])
+        with pytest.raises(OSError, match="No space"):
+            target.write([os.urandom(1 << 20)])
     assert target.written == len(first)
     assert path.read_bytes() == first
     target.write([b"the end"])
