@@ -9,8 +9,8 @@ from furtrace.model.numbering import Numbering
 from furtrace.model.pairing import Fed, Rows
 from furtrace.model.requests import Places, first_of
 
-_LEAVING: Final = ("selected_ns", "assigned_ns", "registered_ns", "delivered_ns", "committed_ns", "ended_ns")
-"""Times at which a request waits no more, in the kernel's order."""
+_LEAVING: Final = ("registered_ns", "delivered_ns", "committed_ns", "ended_ns")
+"""Times at which a request waits no more, in the kernel's order, behind those when it got a buffer and an entry."""
 
 
 def _waiting(rows: Rows) -> npt.NDArray[np.bool_]:
@@ -18,6 +18,15 @@ def _waiting(rows: Rows) -> npt.NDArray[np.bool_]:
     waiting: npt.NDArray[np.bool_] = (rows["queued_ns"] != 0) & (rows["entry"] == 0) & ~rows["uncertain"]
     waiting &= (rows["delivered_ns"] == 0) & (rows["committed_ns"] == 0) & (rows["ended_ns"] == 0)
     return waiting
+
+
+def _left_ns(fed: Fed, left: Places) -> npt.NDArray[np.uint64]:
+    """When requests left the backlog: a time that only their end tells is not used, or what came later would count."""
+    times: npt.NDArray[np.uint64] = fed.rows["selected_ns"][left]
+    times = np.where(times != 0, times, fed.assigned[left])
+    unknown = np.flatnonzero(times == 0)
+    times[unknown] = first_of(fed.rows, left[unknown], _LEAVING)
+    return times
 
 
 class Backlogs:
@@ -56,7 +65,7 @@ class Backlogs:
         waits[came] = True
         left = np.flatnonzero(waits & ~_waiting(fed.rows))
         both = np.concatenate([came, left])
-        times = np.concatenate([fed.rows["queued_ns"][came], first_of(fed.rows, left, _LEAVING)])
+        times = np.concatenate([fed.rows["queued_ns"][came], _left_ns(fed, left)])
         changes = np.repeat(np.array([1, -1]), [len(came), len(left)])
         order = np.argsort(times, kind="stable")
         depths = np.bincount(self._numbers(before, np.flatnonzero(_waiting(before))), minlength=len(self._deepest))

@@ -35,9 +35,11 @@ class Holdings:
         """Take in a part of a batch; an INIT among them is the first."""
         kinds = np.ascontiguousarray(events["kind"])
         there = np.bincount(kinds, minlength=_KINDS)
-        if lost or there[_ENDS].any():
-            # What was held is not known any more, or is gone; the times since when are of no more use.
-            self._since[:] = 0
+        if lost:
+            self._since[:] = 0  # who has what is not known any more
+        elif there[Kind.INIT]:
+            # What the connection of that number before had is never given back.
+            self._since[self._buffers.keys[0] >> _QUEUE_BITS == events["connection"][0]] = 0
         if lost or not there[_MOVES].any():
             return
         at = np.flatnonzero(((kinds == Kind.SELECTED) | (kinds == Kind.RECYCLED)) & (events["error"] == 0))
@@ -70,5 +72,4 @@ class Holdings:
 
 _QUEUE_BITS: Final = np.uint64(32)
 _KINDS: Final = len(Kind) + 1
-_ENDS: Final = [Kind.INIT, Kind.STOPPED]
 _MOVES: Final = [Kind.SELECTED, Kind.RECYCLED]

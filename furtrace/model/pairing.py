@@ -74,12 +74,14 @@ class Fed:
 
     ``rows``: the requests that it tells of, as they are after it. ``ended``: which of them ended in it, in that order.
     ``known``, ``known_at``: those of them that were under way before, as they were, and where they are in ``rows``.
+    ``assigned``: ``assigned_ns`` of ``rows`` as far as it was seen, and does not only follow from their end.
     """
 
     rows: Rows
     ended: Places
     known: Rows
     known_at: Places
+    assigned: Keys
 
     @property
     def finished(self) -> Rows:
@@ -143,12 +145,13 @@ class Pairing:
         has_ended = rows["ended_ns"] != 0
         ended = np.flatnonzero(has_ended)
         ended = ended[np.argsort(rows["ended_ns"][ended], kind="stable")]
+        assigned = rows["assigned_ns"].copy()
         if self._whole and not lost:
             self._entries.assign(rows, ended)
         else:
             self._entries.note(rows, ended)
         self._keep(keys, rows, has_ended, open_at)
-        return Fed(rows, ended, known, known_at)
+        return Fed(rows, ended, known, known_at, assigned)
 
     def _keys(self, events: Briefs_, at: Places) -> Keys:
         """One number a request: its unique, and above it (from bit 48) the connection's running number."""
@@ -201,7 +204,7 @@ _UNIQUE_BITS: Final = np.uint64(48)
 _UNIQUE: Final = np.uint64((1 << 48) - 1)
 _NO_ROWS: Final = np.empty(0, PAIRED)
 _NOWHERE: Final = np.empty(0, np.intp)
-_NOTHING: Final = Fed(_NO_ROWS, _NOWHERE, _NO_ROWS, _NOWHERE)
+_NOTHING: Final = Fed(_NO_ROWS, _NOWHERE, _NO_ROWS, _NOWHERE, np.empty(0, np.uint64))
 
 
 def grouped(keys: Keys) -> tuple[Keys, Places]:

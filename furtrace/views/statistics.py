@@ -217,9 +217,9 @@ class StatisticsView:
             for error, operations in ordered[: self._shown.top]
         ]
         size = max(len(error) for error, _, _ in rows)
-        number_size = max(len(number) for _, number, _ in rows)
-        for name, number, operations in rows:
-            text = f"{name:{size}}  {number:>{number_size}}  {operations}"
+        number_size = max(len(total) for _, total, _ in rows)
+        for name, total, operations in rows:
+            text = f"{name:{size}}  {total:>{number_size}}  {operations}"
             yield text if len(text) <= width else text[: width - 1] + self._glyphs.cut
         if len(ordered) > len(rows):
             yield f"and {len(ordered) - len(rows)} more"
