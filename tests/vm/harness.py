@@ -31,11 +31,11 @@ RESULTS: Final = "/run/results"
 """Where a machine has the folder that is ``Machine.results`` here; also in its environment, by the same name."""
 PATIENCE: Final = 10.0
 """Seconds for what is not the machine's own work."""
-BOOT: Final = 240.0
-"""Seconds that a boot may take; it takes 15 to 40 where little else runs."""
+BOOT: Final = 600.0
+"""Seconds that a boot may take; it takes 10 to 40 where little else runs."""
 BOOTS: Final = 3
 """How often a boot is tried where QEMU runs stale code."""
-COMMAND: Final = 300.0
+COMMAND: Final = 900.0
 """Seconds that a command may take unless told otherwise."""
 TAIL: Final = 40
 """Lines of the console that an error shows, of those before a panic."""
@@ -68,12 +68,14 @@ class Machine:
         kernel: what it runs.
         results: folder here that it has as ``RESULTS``.
         boot_seconds: how long it took from QEMU's start until it was ready for commands.
+        usable: whether it takes commands, as far as is known: the last one came to its end.
     """
 
     def __init__(self, kernel: Kernel, folder: Path, results: Path, process: "subprocess.Popen[bytes]") -> None:
         self.kernel = kernel
         self.results = results
         self.boot_seconds = 0.0
+        self.usable = True
         self._process = process
         self._console = folder / "console"
         self._log = folder / "virtiofsd"
@@ -116,6 +118,7 @@ class Machine:
             self._send(text)
             status = int(self._answer(timeout, take, text))
         except MachineError as error:
+            self.usable = False
             take()
             for name, said in zip(("standard output", "standard error"), _joined(output), strict=True):
                 error.add_note(f"The {name} until then:\n{said}")

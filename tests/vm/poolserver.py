@@ -31,7 +31,7 @@ from tests.external.files import locked, made_once
 from tests.external.libfuse import mounted_device
 
 SOURCE: Final = Path(__file__).with_suffix(".c")
-PATIENCE: Final = 20.0
+PATIENCE: Final = 120.0
 """Seconds that the server gets to be ready, and to end."""
 
 

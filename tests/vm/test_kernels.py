@@ -1,14 +1,13 @@
-"""What furtrace says of itself, and of its own server, on other kernels; each is booted once."""
+"""What furtrace says of itself, and of its own server, on other kernels."""
 
 import re
-from collections.abc import Iterator
-from typing import Final
+from typing import Final, Protocol
 
 import pytest
 
-from tests.vm.conftest import OLDEST, boot
-from tests.vm.harness import Completed, Machine
+from tests.vm.harness import Machine
 from tests.vm.kernels import version_of
+from tests.vm.machines import OLDEST, Machines
 
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
@@ -25,35 +24,50 @@ PROBES: Final = {
 
 
 @pytest.fixture(scope="module", params=["7.3", "7.2", OLDEST])
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A machine with each of the kernels in turn."""
-    yield from boot(request.param)
+def wanted(request: pytest.FixtureRequest) -> str:
+    """Each of the kernels in turn."""
+    return str(request.param)
 
 
-def test_doctor_finds_what_it_needs(reported: Machine) -> None:
-    said = _said(reported, "env", "COLUMNS=200", *FURTRACE, "doctor")
+class Say(Protocol):
+    def __call__(self, *command: str) -> str: ...
+
+
+@pytest.fixture
+def say(wanted: str, machines: Machines, reported: Machine) -> Say:
+    """Run a command there, which has to succeed, and return its output."""
+
+    def run(*command: str) -> str:
+        done = machines.run(wanted, *command)
+        assert done.status == 0, f"{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+def test_doctor_finds_what_it_needs(reported: Machine, say: Say) -> None:
+    said = say("env", "COLUMNS=200", *FURTRACE, "doctor")
     has_pools = version_of(reported.kernel.release) >= BUFPOOL_SINCE
     dialect = "bufpool" if has_pools else "plain"
-    assert re.search(rf"^ok +kernel +Linux {re.escape(reported.kernel.release)} ", said.stdout, re.MULTILINE)
-    assert re.search(rf"^ok +dialect +{dialect} *$", said.stdout, re.MULTILINE), said.stdout
-    assert re.search(r"^ok +probes +compile, load, and attach *$", said.stdout, re.MULTILINE), said.stdout
+    assert re.search(rf"^ok +kernel +Linux {re.escape(reported.kernel.release)} ", said, re.MULTILINE)
+    assert re.search(rf"^ok +dialect +{dialect} *$", said, re.MULTILINE), said
+    assert re.search(r"^ok +probes +compile, load, and attach *$", said, re.MULTILINE), said
     for name, place in PROBES.items() if has_pools else ():
-        assert re.search(rf"^{name} +{place}\s", said.stdout, re.MULTILINE), said.stdout
+        assert re.search(rf"^{name} +{place}\s", said, re.MULTILINE), said
 
 
-def test_a_trace_is_what_the_server_has_logged(reported: Machine) -> None:
+def test_a_trace_is_what_the_server_has_logged(say: Say) -> None:
     """The demo compares the two request by request, and fails where they differ."""
-    said = _said(reported, *FURTRACE, "demo", "--lines", "0", "--scale", "0.01")
-    counts = re.search(r"server's own log tells of (\d+) requests; the trace of (\d+)\.", said.stdout)
-    assert counts, said.stdout
+    said = say(*FURTRACE, "demo", "--lines", "0", "--scale", "0.01")
+    counts = re.search(r"server's own log tells of (\d+) requests; the trace of (\d+)\.", said)
+    assert counts, said
     assert int(counts[1]) == int(counts[2]) > 100
-    assert "request by request" in said.stdout
+    assert "request by request" in said
 
 
-def test_types_and_functions_of_a_module(reported: Machine) -> None:
-    assert reported.run("insmod", str(reported.kernel.module("cuse"))).status == 0
-    done = reported.run(".venv/bin/python", "-m", "tests.vm.split_types")
-    assert done.status == 0, f"{done.stdout}\n{done.stderr}"
+def test_types_and_functions_of_a_module(reported: Machine, say: Say) -> None:
+    script = 'insmod "$0" && .venv/bin/python -m tests.vm.split_types'
+    say("bash", "-c", script, str(reported.kernel.module("cuse")))
 
 
 def test_the_kernel_complains_of_nothing(reported: Machine) -> None:
@@ -61,9 +75,3 @@ def test_the_kernel_complains_of_nothing(reported: Machine) -> None:
     log = reported.run("dmesg").stdout
     assert "Linux version" in log
     assert "[ cut here ]" not in log, log
-
-
-def _said(machine: Machine, *command: str) -> Completed:
-    done = machine.run(*command)
-    assert done.status == 0, f"{done.stdout}\n{done.stderr}"
-    return done

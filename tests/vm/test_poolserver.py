@@ -1,8 +1,7 @@
-"""The pool server's log is what was asked of it, to the byte; each kernel is booted once."""
+"""The pool server's log is what was asked of it, to the byte."""
 
 import errno
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,8 +9,9 @@ from typing import Final
 import pytest
 
 from furtrace.wire.opcodes import Opcode
-from tests.vm.conftest import boot_with_pool_server
+from tests.vm.conftest import skipping
 from tests.vm.harness import RESULTS, Completed, Machine
+from tests.vm.machines import Machines
 from tests.vm.poolserver import Log, Mode, Request, read_log
 from tests.vm.poolserver_traffic import BUFFERS, CASES, ENTRIES, STOPPED, Asked
 
@@ -22,15 +22,16 @@ BUFFER: Final = 128 << 10
 
 
 @pytest.fixture(scope="module", params=["7.3", "7.3-generic"])
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A machine with each of the kernels in turn; the server's program is in the root directory that it shares."""
-    yield from boot_with_pool_server(request.param)
+def wanted(request: pytest.FixtureRequest) -> str:
+    """Each of the kernels in turn."""
+    return str(request.param)
 
 
 @pytest.fixture(scope="module")
-def traffic(machine: Machine) -> Completed:
+def traffic(wanted: str, machines: Machines, pool_server: None) -> Completed:
     """The traffic of all cases, which has left its results."""
-    return machine.run(".venv/bin/python", "-m", "tests.vm.poolserver_traffic", RESULTS)
+    with skipping():
+        return machines.run(wanted, ".venv/bin/python", "-m", "tests.vm.poolserver_traffic", RESULTS)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Ran:
 
 
 @pytest.fixture(params=CASES)
-def ran(request: pytest.FixtureRequest, reported: Machine, traffic: Completed) -> Ran:
+def ran(request: pytest.FixtureRequest, traffic: Completed, reported: Machine) -> Ran:
     """Each case in turn."""
     name = request.param
     facts = json.loads(_result(reported, traffic, name).read_text())
@@ -120,13 +121,13 @@ def test_requests_have_buffers_of_the_pool(ran: Ran) -> None:
         }
 
 
-def test_a_stopped_server_has_logged_what_it_has_answered(reported: Machine, traffic: Completed) -> None:
+def test_a_stopped_server_has_logged_what_it_has_answered(traffic: Completed, reported: Machine) -> None:
     succeeded = json.loads(_result(reported, traffic, STOPPED).read_text())["reads"]
     log = read_log(reported.results / f"{STOPPED}.log")
     assert succeeded == sum(each.opcode == Opcode.READ for each in log.requests)
 
 
-def test_the_kernel_complains_of_nothing(reported: Machine, traffic: Completed) -> None:
+def test_the_kernel_complains_of_nothing(traffic: Completed, reported: Machine) -> None:
     """Last of its kernel's."""
     assert traffic.status == 0, f"{traffic.stdout}\n{traffic.stderr}"
     assert "[ cut here ]" not in reported.run("dmesg").stdout

@@ -1,11 +1,10 @@
 """Traces of every mode, event by event, against what the kernel does and what servers have logged.
 
-Each kernel is booted once, and everything is traced in all ways at the same time.
+On each kernel everything is traced in all ways at the same time.
 """
 
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,9 +14,10 @@ import pytest
 
 from furtrace.demo.modes import Mode
 from tests.vm import sequences, witnesses
-from tests.vm.conftest import OLDEST, boot_with_pool_server
+from tests.vm.conftest import skipping
 from tests.vm.harness import RESULTS, Completed, Machine
 from tests.vm.kernels import version_of
+from tests.vm.machines import OLDEST, Machines
 from tests.vm.sequences import WAITS, Event, Shown, by_request, name_of
 from tests.vm.traced import CASES, ENTRIES, TRACERS, Facts, read_facts
 
@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.vm, pytest.mark.slow]
 BUFPOOL_SINCE: Final = (7, 3)
 QUEUES: Final = 2
 """As many as a machine has CPUs."""
-PATIENCE: Final = 600.0
+PATIENCE: Final = 1800.0
 PLAIN: Final = [name for name, case in CASES.items() if case.mode is Mode.PLAIN]
 SAME: Final = (
     "event",
@@ -45,9 +45,9 @@ SAME: Final = (
 
 
 @pytest.fixture(scope="module", params=["7.3", "7.3-generic", "7.2", OLDEST])
-def machine(request: pytest.FixtureRequest) -> Iterator[Machine]:
-    """A machine with each of the kernels in turn; the pool server's program is in the root directory that it shares."""
-    yield from boot_with_pool_server(request.param)
+def wanted(request: pytest.FixtureRequest) -> str:
+    """Each of the kernels in turn."""
+    return str(request.param)
 
 
 def _has_pools(machine: Machine) -> bool:
@@ -55,11 +55,13 @@ def _has_pools(machine: Machine) -> bool:
 
 
 @pytest.fixture(scope="module")
-def traced(machine: Machine) -> Completed:
+def traced(wanted: str, machines: Machines, pool_server: None) -> Completed:
     """The run of all cases that the kernel can serve, which has left its results."""
-    names = list(CASES) if _has_pools(machine) else PLAIN
-    arguments = (RESULTS, ",".join(_tracers(machine)), *names)
-    return machine.run(".venv/bin/python", "-m", "tests.vm.traced", *arguments, timeout=PATIENCE)
+    with skipping():
+        machine = machines.get(wanted)
+        names = list(CASES) if _has_pools(machine) else PLAIN
+        arguments = (RESULTS, ",".join(_tracers(machine)), *names)
+        return machines.run(wanted, ".venv/bin/python", "-m", "tests.vm.traced", *arguments, timeout=PATIENCE)
 
 
 def _tracers(machine: Machine) -> list[str]:
@@ -96,7 +98,7 @@ def _lines(folder: Path, tracer: str) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def run(reported: Machine, traced: Completed) -> Run:
+def run(traced: Completed, reported: Machine) -> Run:
     assert traced.status == 0, f"{traced.stdout}\n{traced.stderr}"
     return Run(read_facts(reported.results), reported.results)
 
@@ -180,7 +182,7 @@ def test_the_probes_that_have_names(run: Run, machine: Machine) -> None:
     assert events["COMMITTED"] == "fentry fuse_uring_cmd (cmd_op 2)"
 
 
-def test_the_kernel_complains_of_nothing(reported: Machine, traced: Completed) -> None:
+def test_the_kernel_complains_of_nothing(traced: Completed, reported: Machine) -> None:
     """Last of its kernel's, after all that was traced."""
     assert traced.status == 0, f"{traced.stdout}\n{traced.stderr}"
     log = reported.run("dmesg").stdout

@@ -44,8 +44,8 @@ ENTRIES: Final = 4
 NUMBERED_SINCE: Final = (6, 18)
 """The first Linux of which it is known that a request has its number at QUEUED."""
 FACTS: Final = "facts.json"
-PATIENCE: Final = 200.0
-"""Seconds for what takes some on an emulated machine: compiling probes, writing events, starting a server."""
+PATIENCE: Final = 900.0
+"""Seconds for what takes minutes on an emulated machine: compiling probes, writing events, starting a server."""
 
 
 @dataclass(frozen=True)
