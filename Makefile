@@ -143,7 +143,7 @@ demo: .venv/.demo  ## mount a FUSE server of our own, give it traffic, and trace
 test: .venv/.test  ## lint, then all tests; those of the running kernel need root
 	@lint=0
 	$(lint) || { lint=1; echo "Lint failed, see above; the tests run all the same."; }
-	.venv/bin/python -m pytest $(PYTEST_ARGS)
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --no-loadscope-reorder $(PYTEST_ARGS)
 	exit $$lint
 
 .PHONY: lint

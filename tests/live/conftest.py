@@ -18,7 +18,7 @@ from furtrace.demo.enable import enable_uring
 from furtrace.demo.process import DemoServer
 
 FURTRACE: Final = (sys.executable, "-m", "furtrace")
-PATIENCE: Final = float(os.environ.get("FURTRACE_TEST_PATIENCE", "30"))
+PATIENCE: Final = float(os.environ.get("FURTRACE_TEST_PATIENCE", "60"))
 """Seconds that furtrace gets to begin, and to end; an emulated machine takes longer."""
 
 

@@ -20,6 +20,8 @@ REPLY = struct.pack("<IiQ", 16, -2, 4)
 NAME = "na[red]me\x1b é"
 CREATE = struct.pack("<IIQQIIIHH", 56 + 14, 35, 2, 1, 1000, 1000, 4242, 0, 0)
 CREATE += struct.pack("<IIII", 0o102, 0o100644, 0o22, 0) + NAME.encode() + b"\0"
+TERMINAL = ("COLUMNS", "LINES", "FORCE_COLOR")
+"""What tells programs of a terminal that they do not write to."""
 HEADER = struct.pack("<IIQQIIIHH", 41, 1, 7, 1, 0, 0, 0, 0, 0).ljust(128, b"\0") + bytes(128)
 
 
@@ -27,7 +29,7 @@ def run(
     *arguments: str | Path, given: bytes | None = b"", env: Mapping[str, str] | None = None
 ) -> "subprocess.CompletedProcess[bytes]":
     """As a process of its own; without input standard input is closed."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "FORCE_COLOR")}
+    environment = {key: value for key, value in os.environ.items() if key not in TERMINAL}
     program = "from furtrace.cli import run; run()"
     if given is None:
         program = f"import sys; sys.stdin = None; {program}"
@@ -39,7 +41,8 @@ def run(
 
 def within(*arguments: str | Path, given: bytes = b"") -> tuple[int, str, str]:
     """Exit status, output and errors of the command within this process."""
-    result = CliRunner().invoke(furtrace, ["decode", *map(str, arguments)], input=given)
+    nowhere = dict.fromkeys(TERMINAL)
+    result = CliRunner().invoke(furtrace, ["decode", *map(str, arguments)], input=given, env=nowhere)
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     return result.exit_code, result.stdout, result.stderr
 

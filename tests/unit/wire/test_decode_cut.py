@@ -59,20 +59,20 @@ def _in_a_structure(pieces: tuple[Piece, ...], length: int) -> bool:
     return any(start < length < end for start, end in _structures(shapes(pieces)))
 
 
-@pytest.mark.parametrize("key", REQUESTS.keys() - OLD_FORMS)
+@pytest.mark.parametrize("key", sorted(REQUESTS.keys() - OLD_FORMS))
 def test_request_of_the_device(key: str) -> None:
     for length, decoded in _cuts(REQUESTS[key].contiguous(), Part.REQUEST, Context()):
         assert decoded.problems, length
 
 
-@pytest.mark.parametrize("key", REQUESTS.keys() - OLD_FORMS)
+@pytest.mark.parametrize("key", sorted(REQUESTS.keys() - OLD_FORMS))
 def test_request_in_a_slot(key: str) -> None:
     # With fewer than 16 bytes nothing tells a request from a reply.
     for length, decoded in _cuts(REQUESTS[key].slot(POOL), Part.HEADER, Context(POOL), 16):
         assert bool(decoded.problems) == (length != SLOT), length
 
 
-@pytest.mark.parametrize("key", REQUESTS.keys() - OLD_FORMS)
+@pytest.mark.parametrize("key", sorted(REQUESTS.keys() - OLD_FORMS))
 def test_body_of_a_request(key: str) -> None:
     body = REQUESTS[key].body()
     for length, decoded in _cuts(body, Part.IN, Context(opcode=REQUESTS[key].opcode)):
@@ -80,7 +80,7 @@ def test_body_of_a_request(key: str) -> None:
         assert decoded.problems or is_older or not _in_a_structure(body, length), length
 
 
-@pytest.mark.parametrize("key", REPLIES.keys() - SIZE_ALONE)
+@pytest.mark.parametrize("key", sorted(REPLIES.keys() - SIZE_ALONE))
 def test_reply_of_the_device(key: str) -> None:
     for length, decoded in _cuts(REPLIES[key].contiguous(), Part.REPLY, Context(opcode=REPLIES[key].opcode)):
         assert decoded.problems, length
@@ -92,7 +92,7 @@ def test_reply_in_a_slot(key: str) -> None:
         assert bool(decoded.problems) == (length != SLOT), length
 
 
-@pytest.mark.parametrize("key", REPLIES.keys() - SIZE_ALONE)
+@pytest.mark.parametrize("key", sorted(REPLIES.keys() - SIZE_ALONE))
 def test_body_of_a_reply(key: str) -> None:
     body = REPLIES[key].body
     for length, decoded in _cuts(body, Part.OUT, Context(opcode=REPLIES[key].opcode)):
