@@ -64,6 +64,8 @@ class Distribution:
             return None
         at = int(np.searchsorted(sums, share * sums[-1]))
         at = min(at, int(np.flatnonzero(self.counts)[-1]))
+        if not at:
+            return 0.0  # less than the clock can tell
         middle = float(bin_start(at, self.bits) + bin_start(at + 1, self.bits)) / 2
         return min(middle, float(self.max_ns))
 

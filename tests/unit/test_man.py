@@ -18,12 +18,17 @@ from furtrace.export.decoded import decoded_object
 from furtrace.export.jsonlines import event_object, pool_object, request_objects, summary_object
 from furtrace.export.perfetto_slices import SHOWN
 from furtrace.export.protocol import protocol_object
+from furtrace.export.statistics import group_object, queue_object, statistics_object
+from furtrace.export.statistics import pool_object as statistics_pool
 from furtrace.model.conversation import Conversation
 from furtrace.model.fields import FIELDS
+from furtrace.model.groups import PHASE_NAMES
 from furtrace.model.inodes import Path as InodePath
 from furtrace.model.paths import Subject
 from furtrace.model.pools import Pool
 from furtrace.model.requests import new_requests
+from furtrace.model.statistics import PoolUse, QueueUse, Statistics
+from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import EVENTS, RECORD, Flag, Kind, Step, lost_record
 from furtrace.wire.decode import decode
 from furtrace.wire.dialect import Dialect
@@ -163,6 +168,24 @@ def test_the_json_members_are_explained() -> None:
 def test_the_json_members_of_a_pool_are_explained() -> None:
     text = section(lines("furtrace-live"), ".Ss Pools in the summary")
     assert items(text, "Va") == set(pool_object(Pool(7, 0)))
+
+
+def test_the_json_members_of_statistics_are_explained() -> None:
+    info = TraceInfo("7.3.0", "bufpool", "functions", 0)
+    statistics = Statistics()
+    made = statistics_object(info, statistics)
+    group = group_object(statistics.overall())
+    queue = queue_object(QueueUse((7, 0), None, 1, 0))
+    objects = (made, group, group["latency"]["total"], queue, statistics_pool(PoolUse(Pool(7, 0), None)))
+    text = section(lines("furtrace-stats"), ".Ss JSON")
+    starts = [at for at, line in enumerate(text) if line.startswith(".Bl")]
+    assert len(starts) == len(objects)
+    for start, end, one in zip(starts, [*starts[1:], len(text)], objects, strict=True):
+        assert items(text[start:end], "Va") == set(one) - {"type"}
+
+
+def test_the_phases_are_explained() -> None:
+    assert items(section(lines("furtrace-stats"), ".Ss Phases"), "Cm") == set(PHASE_NAMES)
 
 
 def test_the_fields_of_display_filters_are_explained() -> None:
