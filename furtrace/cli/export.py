@@ -105,9 +105,8 @@ def _install(folder: str) -> None:
     try:
         made = install(Path(folder))
     except OSError as error:
-        why = os.strerror(error.errno or 0)
-        raise WriteError(f"The dissector can't be put into {shown(folder)}: {why}.") from None
-    click.echo(f"{shown(str(made))} is the dissector; Wireshark and tshark load it when they start.")
+        raise WriteError(f"The dissector can't be put into {shown(folder)}: {error.strerror}.") from None
+    click.echo(f"{shown(str(made))} is made; Wireshark and tshark load what lies in their folder of plugins.")
 
 
 def _export(reel: Reel, form: str, output: str, *, force: bool, events: bool) -> int:

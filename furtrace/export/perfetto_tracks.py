@@ -146,8 +146,12 @@ class Processes:
         return _CLIENTS + number
 
     def _host(self, number: int) -> str:
-        """Behind a name where there are several boots."""
-        return f" on {printable(os.fsencode(self._origins[number].info.host))}" if len(self._origins) > 1 else ""
+        """Behind a name where there are several boots: the host, and the boot as well if it has several."""
+        if len(self._origins) < 2:
+            return ""
+        own = self._origins[number].info
+        again = sum(origin.info.host == own.host for origin in self._origins) > 1
+        return printable(os.fsencode(f" on {own.host}, boot {own.boot[:8]}" if again else f" on {own.host}"))
 
 
 _CLIENTS: Final = 1 << 30

@@ -217,6 +217,18 @@ def test_hosts_are_named_where_there_are_several() -> None:
     assert len(made.of("request")) == 2
 
 
+def test_boots_of_one_host_are_told_apart() -> None:
+    other = TraceInfo(**(vars(INFO) | {"boot": "0123456789"}))
+    read = Read(Origin(INFO), Origin(other, FOREIGN_CONNECTIONS))
+    made = trace_of(
+        batch(*whole(2, 2000, connection=9), *whole(2, 3000, connection=9 + FOREIGN_CONNECTIONS)), read=read
+    )
+    assert sorted(made.processes.values()) == [
+        *("clients on alpha, boot 01234567", "clients on alpha, boot b1"),
+        *("connection 9 on alpha, boot 01234567", "connection 9 on alpha, boot b1"),
+    ]
+
+
 # ---- counters ----
 
 
