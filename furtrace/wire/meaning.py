@@ -7,6 +7,7 @@ Each function here returns a :data:`~furtrace.wire.layout.Meaning`, which stands
 """
 
 import stat
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum, IntFlag
 from typing import Any, Final
@@ -26,15 +27,34 @@ def joined(names: tuple[str, ...]) -> str:
     return "|".join(names) or "0"
 
 
-def flags(kind: type[IntFlag]) -> Meaning:
+@dataclass(frozen=True, slots=True)
+class Flags:
     """Names in C of the bits that are set, lowest first; a bit without a name as hex."""
-    return lambda value, _: joined(macros(value, kind))
+
+    kind: type[IntFlag]
+
+    def __call__(self, value: int, _: Any) -> str:
+        return joined(macros(value, self.kind))
 
 
-def number_of(kind: type[IntEnum]) -> Meaning:
+@dataclass(frozen=True, slots=True)
+class NumberOf:
     """The name of one of an enumeration's values."""
-    names = {int(one): one.name for one in kind}
-    return lambda value, _: names.get(value, "unknown")
+
+    kind: type[IntEnum]
+
+    def __call__(self, value: int, _: Any) -> str:
+        return next((one.name for one in self.kind if one == value), "unknown")
+
+
+def flags(kind: type[IntFlag]) -> Flags:
+    """A set of flags; a class, so that others can ask for which."""
+    return Flags(kind)
+
+
+def number_of(kind: type[IntEnum]) -> NumberOf:
+    """One of an enumeration's values; a class, so that others can ask for which."""
+    return NumberOf(kind)
 
 
 def open_flags(value: int, _: Any) -> str:
@@ -70,12 +90,22 @@ def device(value: int, _: Any) -> str:
     return f"{major}:{minor}" if value else ""
 
 
-def timestamp(nanoseconds: str) -> Meaning:
+@dataclass(frozen=True, slots=True)
+class Timestamp:
     """A point in time; seconds stand here, nanoseconds in the field of that name.
 
     The kernel takes the seconds as signed (``fuse_change_attributes_common``).
     """
-    return lambda value, whole: point_in_time(value, getattr(whole, nanoseconds))
+
+    nanoseconds: str
+
+    def __call__(self, value: int, whole: Any) -> str:
+        return point_in_time(value, getattr(whole, self.nanoseconds))
+
+
+def timestamp(nanoseconds: str) -> Timestamp:
+    """A point in time, with its nanoseconds in the field of that name."""
+    return Timestamp(nanoseconds)
 
 
 def point_in_time(seconds: int, nanoseconds: int) -> str:
@@ -103,24 +133,41 @@ def duration(nanoseconds: str) -> Meaning:
     return show
 
 
-def only_if(flags_in: str, flag: IntFlag, then: Meaning | None = None) -> Meaning:
+@dataclass(frozen=True, slots=True)
+class OnlyIf:
     """A field that counts only where ``flag`` is set in the field ``flags_in``; ``then`` says what it means."""
 
-    def show(value: int, whole: Any) -> str:
-        if getattr(whole, flags_in) & flag:
-            return then(value, whole) if then else ""
-        return f"not used: {flags_in} lacks {flag.name}"
+    flags_in: str
+    flag: IntFlag
+    then: Meaning | None = None
 
-    return show
+    def __call__(self, value: int, whole: Any) -> str:
+        if getattr(whole, self.flags_in) & self.flag:
+            return self.then(value, whole) if self.then else ""
+        return f"not used: {self.flags_in} lacks {self.flag.name}"
 
 
-def either(flags_in: str, flag: IntFlag, instead: str, otherwise: Meaning) -> Meaning:
+@dataclass(frozen=True, slots=True)
+class Either:
     """A field whose value is replaced where ``flag`` is set in the field ``flags_in``; ``instead`` says by what."""
 
-    def show(value: int, whole: Any) -> str:
-        return instead if getattr(whole, flags_in) & flag else otherwise(value, whole)
+    flags_in: str
+    flag: IntFlag
+    instead: str
+    otherwise: Meaning
 
-    return show
+    def __call__(self, value: int, whole: Any) -> str:
+        return self.instead if getattr(whole, self.flags_in) & self.flag else self.otherwise(value, whole)
+
+
+def only_if(flags_in: str, flag: IntFlag, then: Meaning | None = None) -> OnlyIf:
+    """What is said only where a flag is set."""
+    return OnlyIf(flags_in, flag, then)
+
+
+def either(flags_in: str, flag: IntFlag, instead: str, otherwise: Meaning) -> Either:
+    """What is said where a flag is set, and otherwise."""
+    return Either(flags_in, flag, instead, otherwise)
 
 
 def node(value: int, _: Any) -> str:
