@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.model.histograms import Distribution, Histograms, bins_of
+from furtrace.model.histograms import Distribution, Histograms, bins_of, merged
 from furtrace.model.numbering import Numbering
 from furtrace.model.pairing import Rows
 from furtrace.model.requests import Places
@@ -53,6 +53,7 @@ class Facts:
         opcodes = rows["opcode"][self.moving]
         self.reads, self.writes = opcodes == Opcode.READ, opcodes == Opcode.WRITE
         self._phases = {phase: self._durations(phase) for phase in PHASES}
+        self._binned: dict[tuple[str, int], Places] = {}
         self._gathered: dict[tuple[tuple[str, ...], int], tuple[Places, ...]] = {}
 
     def _durations(self, phase: str) -> tuple[Places, _I64]:
@@ -74,9 +75,15 @@ class Facts:
             found = [self._phases[phase] for phase in phases]
             at = np.concatenate([rows for rows, _ in found])
             durations = np.concatenate([durations for _, durations in found])
+            bins = np.concatenate([self._bins(phase, bits) for phase in phases])
             which = np.repeat(np.arange(len(found)), [len(rows) for rows, _ in found])
-            self._gathered[key] = at, which, durations, bins_of(durations, bits)
+            self._gathered[key] = at, which, durations, bins
         return self._gathered[key]
+
+    def _bins(self, phase: str, bits: int) -> Places:
+        if (phase, bits) not in self._binned:
+            self._binned[phase, bits] = bins_of(self._phases[phase][1], bits)
+        return self._binned[phase, bits]
 
 
 @dataclass(frozen=True)
@@ -96,6 +103,16 @@ class Group:
     read: int
     written: int
     latency: dict[str, Distribution]
+
+
+def together(groups: Sequence[Group], key: tuple[int, ...] | None) -> Group:
+    """Several groups as one."""
+    phases = groups[0].latency
+    sums = {name: sum(getattr(group, name) for group in groups) for name in _COUNTS}
+    return Group(key, latency={phase: merged([group.latency[phase] for group in groups]) for phase in phases}, **sums)
+
+
+_COUNTS: Final = ("count", "errors", "uncertain", "moved", "read", "written")
 
 
 class Groups:

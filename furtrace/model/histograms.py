@@ -1,6 +1,6 @@
 """Durations of many groups in bins of constant relative width, whose size does not grow with what they count."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -73,6 +73,13 @@ class Distribution:
         """From and to in nanoseconds, and how many, of each bin that has some."""
         for at in np.flatnonzero(self.counts).tolist():
             yield float(bin_start(at, self.bits)), float(bin_start(at + 1, self.bits)), int(self.counts[at])
+
+
+def merged(distributions: Sequence[Distribution]) -> Distribution:
+    """Several that are as fine as each other, as one."""
+    counts: npt.NDArray[np.uint32] = np.sum([each.counts for each in distributions], axis=0, dtype=np.uint32)
+    total = sum(each.sum_ns for each in distributions)
+    return Distribution(counts, distributions[0].bits, total, max(each.max_ns for each in distributions))
 
 
 class Histograms:

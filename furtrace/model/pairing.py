@@ -4,7 +4,7 @@ The rules are those of :class:`~furtrace.model.requests.Requests`, and tests hol
 keeps all that can be said of a request; this one is several times as fast.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -368,8 +368,9 @@ def _fill_delivered(rows: Rows, events: Events, at: Places) -> None:
     rows["transport"][at] = events["transport"]
     _fill_place(rows, events, at)
     _fill_client(rows, events, at)
-    unanswered = np.isin(events["opcode"], UNANSWERED)
-    rows["ended_ns"][at[unanswered]] = events["ns"][unanswered]
+    unanswered = _among(_IS_UNANSWERED, events["opcode"])
+    if unanswered.any():
+        rows["ended_ns"][at[unanswered]] = events["ns"][unanswered]
 
 
 def _fill_client(rows: Rows, events: Events, at: Places) -> None:
@@ -406,11 +407,12 @@ def _fill_ended(rows: Rows, events: Events, at: Places) -> None:
     has_queue = events["queue"] != NO_QUEUE
     rows["queue"][at[has_queue]] = events["queue"][has_queue]
     _fill_client(rows, events, at)
-    replied = (events["transport"] == Transport.DEV) & ~np.isin(events["error"], GIVEN_UP)
-    if replied.any():
+    by_device = events["transport"] == Transport.DEV
+    if by_device.any():
+        replied = by_device & ~np.isin(events["error"], GIVEN_UP)
         _fill_dev_reply(rows, events.only(replied), at[replied])
     fine = events["error"] == 0
-    brought = at[fine & np.isin(events["opcode"], BRINGERS)]
+    brought = at[fine & _among(_IS_BRINGER, events["opcode"])]
     rows["moved"][brought] = rows["reply_size"][brought]
     wrote = fine & (events["answer"] >= 0)
     rows["moved"][at[wrote]] = events["answer"][wrote]
@@ -420,6 +422,22 @@ def _fill_dev_reply(rows: Rows, events: Events, at: Places) -> None:
     rows["server_pid"][at] = events["pid"]
     answered = (events["error"] == 0) & (events["length"] >= 16)
     rows["reply_size"][at[answered]] = events["length"][answered] - 16
+
+
+def _table(opcodes: Iterable[int]) -> npt.NDArray[np.bool_]:
+    """Which operations are among these; the last place stands for all that are not known."""
+    table = np.zeros(max(Opcode) + 2, np.bool_)
+    table[list(opcodes)] = True
+    return table
+
+
+def _among(table: npt.NDArray[np.bool_], opcodes: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = table[np.minimum(opcodes, len(table) - 1)]
+    return found
+
+
+_IS_UNANSWERED: Final = _table(UNANSWERED)
+_IS_BRINGER: Final = _table(BRINGERS)
 
 
 _FILLS: Final[dict[Kind, Callable[[Rows, Events, Places], None]]] = {

@@ -16,7 +16,7 @@ from furtrace.model.backlogs import Backlogs
 from furtrace.model.briefs import Briefs, Briefs_
 from furtrace.model.choosing import Choice, Taken, cut_at_beginnings
 from furtrace.model.conversation import cut_at_losses
-from furtrace.model.groups import COARSE, FINE, MOST_GROUPS, PHASE_NAMES, Facts, Group, Groups
+from furtrace.model.groups import COARSE, FINE, MOST_GROUPS, PHASE_NAMES, Facts, Group, Groups, together
 from furtrace.model.histograms import Distribution
 from furtrace.model.holdings import Holdings
 from furtrace.model.inodes import Path
@@ -26,7 +26,7 @@ from furtrace.model.paths import changing
 from furtrace.model.pools import Place, Pool, Pools
 from furtrace.model.requests import Requests, Requests_, cut_at_inits
 from furtrace.model.zerocopy import CopiedBecause, copied_because
-from furtrace.trace.record import HINTS, NO_CPU, Flag, Kind, Records, is_event, is_lost
+from furtrace.trace.record import HINTS, NO_CPU, Flag, Kind, Records, among, is_event, is_lost
 
 DIMENSIONS: Final = ("op", "queue", "client", "file", "connection")
 """What requests can be grouped by."""
@@ -161,13 +161,13 @@ class Statistics:
         self._backlogs, self._holdings, self._pools = Backlogs(), Holdings(), Pools()
         self._earlier_pools: list[Pool] = []
         self._naming = Naming() if "file" in self._by else None
+        self._pooled = False  # something told of a pool or of zero-copy
         self._doubt_until = 0
         self._begin_counts()
 
     def _begin_counts(self) -> None:
         self._operations = Groups(1, PHASE_NAMES, FINE)
         self._queues = Groups(2, OF_QUEUES, FINE, MOST_GROUPS)
-        self._connections = Groups(1, SHORT, FINE, MOST_GROUPS)
         self._clients = Groups(3, SHORT, COARSE, MOST_GROUPS) if "client" in self._by else None
         self._files = Groups(2, SHORT, COARSE, MOST_GROUPS) if "file" in self._by else None
         self.events: Counter[Kind] = Counter()
@@ -223,13 +223,21 @@ class Statistics:
         fed = self._pairing.feed(events, lost)
         self._backlogs.update(before, fed)
         finished = fed.finished
-        self._forget_pools(events)
-        self._pools.update(events, finished, self._pairing.under_way, lost)
-        self._holdings.update(events, lost)
+        self._update_pools(events, finished, lost)
         if self._naming is not None:
             self._naming.feed(events, lambda at: briefs.whole(at + start), lost)
         self._note(events if counted is None else events[counted])
         self._count(finished if self._chooser is None else finished[self._chooser.ended(finished)])
+
+    def _update_pools(self, events: Briefs_, finished: Rows, lost: bool) -> None:
+        """Most recordings have no pool: then there is nothing to keep up with."""
+        if not self._pooled:
+            flags = np.bitwise_or.reduce(events["flags"], initial=0)
+            self._pooled = bool(flags & _ABOUT_POOLS) or bool(_OF_POOLS[events["kind"]].any())
+        if self._pooled:
+            self._forget_pools(events)
+            self._pools.update(events, finished, self._pairing.under_way, lost)
+            self._holdings.update(events, lost)
 
     def _forget_pools(self, events: Briefs_) -> None:
         """The connection begins anew: its pools are not there any more, but what they came to counts."""
@@ -244,7 +252,6 @@ class Statistics:
         connections = finished["connection"]
         self._operations.add(facts, finished["opcode"])
         self._queues.add(facts, connections, finished["queue"])
-        self._connections.add(facts, connections)
         if self._clients is not None:
             self._clients.add(facts, finished["client_pid"], *_words(finished["client_comm"]))
         if self._files is not None and self._naming is not None:
@@ -256,7 +263,8 @@ class Statistics:
             self.failures[pair >> 32, -(pair & _CONNECTION)] += count
         for transport, count in enumerate(np.bincount(finished["transport"]).tolist()):
             self.transports[transport] += count
-        self._count_copying(finished)
+        if self._pooled:
+            self._count_copying(finished)
 
     def _count_copying(self, finished: Rows) -> None:
         asked = (finished["flags"] & _ASKED) != 0
@@ -274,9 +282,8 @@ class Statistics:
         for kind, count in enumerate(np.bincount(kinds).tolist()):
             if count:
                 self.events[Kind(kind)] += count
-        happened = is_event(events)
-        if happened.any():
-            times = events["ns"][happened]
+        times = events["ns"] if not _IS_NO_EVENT[kinds].any() else events["ns"][is_event(events)]
+        if len(times):
             self.first_ns = min(self.first_ns or int(times[0]), int(times.min()))
             self.last_ns = max(self.last_ns, int(times.max()))
         self.trouble.overflows += int(((events["flags"] & _OVERFLOW) != 0).sum())
@@ -327,7 +334,10 @@ class Statistics:
 
     def connections(self) -> list[Group]:
         """By connection; the key is its number."""
-        return self._connections.table()
+        found: dict[tuple[int, ...] | None, list[Group]] = {}
+        for group in self._queues.table():
+            found.setdefault(None if group.key is None else group.key[:1], []).append(group)
+        return [together(groups, key) for key, groups in found.items()]
 
     def clients(self) -> list[Group] | None:
         """By client; the key is that of :func:`client_of`. None: not asked for."""
@@ -339,7 +349,7 @@ class Statistics:
 
     def put_together(self, dimension: str) -> int:
         """How many groups of a dimension were too many to be told apart."""
-        found = {"client": self._clients, "file": self._files, "queue": self._queues, "connection": self._connections}
+        found = {"client": self._clients, "file": self._files, "queue": self._queues, "connection": self._queues}
         groups = found.get(dimension)
         return 0 if groups is None else groups.put_together
 
@@ -404,6 +414,16 @@ def _together(one: Pool, other: Pool) -> Pool:
 
 _SUMS: Final = ("selected", "recycled", "dry", "registered", "failed", "zero_copied_bytes", "added")
 _NO_EVENTS: Final = (*HINTS, Kind.LOST)
+_IS_NO_EVENT: Final = among(_NO_EVENTS)
+_OF_POOLS: Final = among(
+    (
+        *(Kind.ADD_BUFPOOL, Kind.SELECTED, Kind.RECYCLED),
+        *(Kind.PAGES_REGISTERED, Kind.PAGES_UNREGISTERED),
+    )
+)
+_ABOUT_POOLS: Final = int(
+    Flag.HAS_BUFFER | Flag.POOL | Flag.HAS_SLOT | Flag.QUEUE_ZERO_COPY | Flag.FILE_ZERO_COPY | Flag.ZERO_COPIED
+)
 _ASKED: Final = int(Flag.QUEUE_ZERO_COPY | Flag.FILE_ZERO_COPY)
 _OVERFLOW: Final = int(Flag.CQE_OVERFLOW)
 _CONNECTION: Final = (1 << 32) - 1
