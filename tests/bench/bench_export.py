@@ -44,7 +44,7 @@ def spent(command: "list[str | Path]", out: Path) -> tuple[float, int]:
 
 def main() -> None:
     """Run the rounds and print the table."""
-    rounds, seconds = (int(word) for word in (*sys.argv[1:], *("3", "2")[len(sys.argv) - 1 :])[:2])
+    rounds, seconds = (int(word) for word in (*sys.argv[1:], *("3", "5")[len(sys.argv) - 1 :])[:2])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "trace.pcapng")
         record(path, seconds)

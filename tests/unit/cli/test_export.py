@@ -372,6 +372,36 @@ def test_misuse(furtrace: CommandLine, recorded: str, arguments: list[str], why:
     assert why in " ".join(err.split())
 
 
+# ---- the dissector ----
+
+
+def test_the_dissector_is_installed(furtrace: CommandLine, tmp_path: Path) -> None:
+    folder = tmp_path / "new" / "plugins"
+    made = folder / "furtrace.lua"
+    said = f"{made} is made; Wireshark and tshark load what lies in their folder of plugins.\n"
+    for _ in range(2):
+        assert furtrace("export", "--wireshark-plugin", str(folder)) == (0, said, "")
+    assert [path.name for path in folder.iterdir()] == ["furtrace.lua"]
+    assert 'Proto("furtrace"' in made.read_text()
+
+
+def test_a_dissector_is_not_put_over_another_file(furtrace: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "furtrace.lua").write_text("-- mine\n")
+    status, out, err = furtrace("export", "--wireshark-plugin", str(tmp_path))
+    assert (status, out, (tmp_path / "furtrace.lua").read_text()) == (1, "", "-- mine\n")
+    assert err.startswith(f"furtrace: The dissector can't be put into {tmp_path}: there is a file furtrace.lua")
+
+
+def test_a_folder_for_the_dissector_that_cant_be(furtrace: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder, why in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "in", "Not a directory")):
+        status, out, err = furtrace("export", "--wireshark-plugin", str(folder))
+        assert (status, out, err) == (1, "", f"furtrace: The dissector can't be put into {folder}: {why}.\n")
+
+
+# ---- what it takes ----
+
+
 def test_without_pyarrow_a_sentence_says_how_to_get_it(
     furtrace: CommandLine, recorded: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
