@@ -62,7 +62,7 @@ def measured(command: "list[str | Path]") -> tuple[float, float]:
     """Seconds that a command takes, and megabytes of its largest process at most."""
     with open(os.devnull, "wb") as sink:  # noqa: PTH123
         began = time.monotonic()
-        process = subprocess.Popen(command, stdout=sink)
+        process = subprocess.Popen(command, stdout=sink, stderr=sink)
         _, status, usage = os.wait4(process.pid, 0)
         taken = time.monotonic() - began
     process.returncode = os.waitstatus_to_exitcode(status)
