@@ -77,7 +77,7 @@ def writer(path: str, info: TraceInfo, *, force: bool = False) -> RecordingWrite
 def _target(path: str, descriptor: int) -> Target:
     if path.endswith(_COMPRESSED):
         return CompressedTarget(descriptor)
-    return PlainTarget(descriptor) if path == STDOUT else DiskTarget(descriptor)
+    return PlainTarget(descriptor, ours=False) if path == STDOUT else DiskTarget(descriptor)
 
 
 class SingleFile:

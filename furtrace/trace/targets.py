@@ -47,11 +47,13 @@ class Target(Protocol):
 class PlainTarget:
     """A file, or whatever else a descriptor stands for; the descriptor is this object's.
 
-    ``written``: bytes that are in it already, and where it stands.
+    ``written``: bytes that are in it already, and where it stands. ``ours``: it holds nothing else, so that it may be
+    cut.
     """
 
-    def __init__(self, descriptor: int, written: int = 0) -> None:
+    def __init__(self, descriptor: int, written: int = 0, *, ours: bool = True) -> None:
         self._descriptor = descriptor
+        self._ours = ours
         self.written = written
 
     def write(self, pieces: Iterable["bytes | memoryview"]) -> None:
@@ -73,7 +75,7 @@ class PlainTarget:
 
     def _take_back(self, count: int) -> None:
         try:
-            if count:
+            if count and self._ours:
                 os.ftruncate(self._descriptor, self.written)
                 os.lseek(self._descriptor, self.written, os.SEEK_SET)
         except OSError:

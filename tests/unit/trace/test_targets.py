@@ -169,3 +169,23 @@ def test_frames_can_be_read_before_they_end(tmp_path: Path) -> None:
     target.close()
     whole = zstandard.ZstdDecompressor().stream_reader(path.read_bytes()).read()
     assert whole == b"a" * 1000 + b"b" + bytes(2 << 20)
+
+
+def test_what_is_somebody_else_s_is_not_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of standard output that is appended to a file."""
+    path = tmp_path / "file"
+    path.write_bytes(b"theirs")
+    target = PlainTarget(os.open(path, os.O_WRONLY | os.O_APPEND), ours=False)
+    writev, asked = os.writev, [0]
+
+    def full(descriptor: int, data: list[memoryview]) -> int:
+        asked[0] += 1
+        if asked[0] > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return writev(descriptor, [data[0][:3]])
+
+    monkeypatch.setattr(os, "writev", full)
+    with pytest.raises(OSError, match="No space"):
+        target.write([b"ours"])
+    target.close()
+    assert path.read_bytes() == b"theirsour"
