@@ -215,11 +215,63 @@ local function before_nul(text)
     return at and text:sub(1, at - 1) or text
 end
 
--- What a traced process chose, so that it does nothing to a terminal.
+-- Characters of UTF-8 that are no text: controls, spaces without width, what turns the direction, private use.
+local HIDDEN = { { 0x80, 0x9f }, { 0x200b, 0x200f }, { 0x2028, 0x202e }, { 0x2060, 0x206f }, { 0xe000, 0xf8ff },
+    { 0xfeff, 0xfeff }, { 0xe0000, 0x10ffff } }
+local LEADS = { { 0xc2, 0xdf, 1, 0x80 }, { 0xe0, 0xef, 2, 0x800 }, { 0xf0, 0xf4, 3, 0x10000 } }
+
+-- The character of several bytes at a place, and how many they are; nil: they are no UTF-8.
+local function character(text, at)
+    local first = text:byte(at)
+    for _, lead in ipairs(LEADS) do
+        if first >= lead[1] and first <= lead[2] then
+            local code = first % (lead[3] == 1 and 32 or lead[3] == 2 and 16 or 8)
+            for offset = 1, lead[3] do
+                local byte = text:byte(at + offset) or 0
+                if byte < 0x80 or byte > 0xbf then
+                    return nil
+                end
+                code = code * 64 + byte % 64
+            end
+            local is_one = code >= lead[4] and code <= 0x10ffff and (code < 0xd800 or code > 0xdfff)
+            return is_one and code or nil, lead[3] + 1
+        end
+    end
+    return nil
+end
+
+local function escaped(text, at)
+    local code, size = character(text, at)
+    if not code then
+        return string.format("\\x%02x", text:byte(at)), 1
+    end
+    for _, range in ipairs(HIDDEN) do
+        if code >= range[1] and code <= range[2] then
+            return string.format(code > 0xffff and "\\U%08x" or "\\u%04x", code), size
+        end
+    end
+    return text:sub(at, at + size - 1), size
+end
+
+-- What a traced process chose, so that it does nothing to a terminal: escaped as furtrace does it.
+local SHORT = { ["\\"] = "\\\\", ["\n"] = "\\n", ["\t"] = "\\t", ["\r"] = "\\r" }
 local function printable(text)
-    return (text:gsub("[%c\\\127]", function(char)
-        return char == "\\" and "\\\\" or string.format("\\x%02x", char:byte())
-    end))
+    text = text:gsub("[%c\\\127]", function(char)
+        return SHORT[char] or string.format("\\x%02x", char:byte())
+    end)
+    local from = text:find("[\128-\255]")
+    if not from then
+        return text
+    end
+    local made, at = { text:sub(1, from - 1) }, from
+    while at <= #text do
+        local piece, size = text:sub(at, at), 1
+        if piece:byte() >= 0x80 then
+            piece, size = escaped(text, at)
+        end
+        made[#made + 1], at = piece, at + size
+    end
+    return table.concat(made)
 end
 
 local function text_range(buffer, raw, at, size)

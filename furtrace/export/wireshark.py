@@ -9,9 +9,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from enum import IntEnum, IntFlag
 from pathlib import Path
-from typing import Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final
 
 from furtrace.trace.record import (
     ARGUMENT_OFFSET,
@@ -35,13 +33,19 @@ from furtrace.wire.commands import CMD_REQ
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.errnos import Errno
 from furtrace.wire.flags import InitFlag, QueueFlag, macros
+from furtrace.wire.headers import IN_HEADER
 from furtrace.wire.init import INIT_IN, INIT_OUT
 from furtrace.wire.layout import Layout, Meaning, Member
 from furtrace.wire.opcodes import FixedIo, HeaderPart, Opcode, UringCommand, name_roles
 from furtrace.wire.protocol import common_structures, structures
 
+if TYPE_CHECKING:
+    import numpy as np
+
 NAME: Final = "furtrace.lua"
-_MARK: Final = "-- furtrace's dissector for Wireshark: made by `furtrace export --wireshark-plugin`, which replaces it.\n"
+_MARK: Final = (
+    "-- furtrace's dissector for Wireshark: made by `furtrace export --wireshark-plugin`, which replaces it.\n"
+)
 _SOURCE: Final = Path(__file__).with_name(NAME)
 _PREFIX: Final = "fuse_"
 _ADD_QUEUE: Final = "uring_cmd_req_add_queue"
@@ -204,17 +208,17 @@ class _Members:
         """
         stem = layout.name.removeprefix(_PREFIX)
         made = list(self._flat(layout.members, layout.dtype, stem, ""))
-        for member in made:
-            if flags and member["name"] in flags:
-                kind = flags[member["name"]]
-                member |= self._flags(kind.__name__, _bits(kind))
-        return made
+        told: dict[str, dict[str, Any]] = {}
+        for name, kind in flags.items() if flags else ():
+            told[name] = self._flags(kind.__name__, _bits(kind))
+        return [member | told.get(member["name"], {}) for member in made]
 
     def _flat(
         self, members: Iterable[Member], dtype: "np.dtype[np.void]", stem: str, inside: str, start: int = 0
     ) -> Iterator[dict[str, Any]]:
+        assert dtype.fields is not None
         for member in members:
-            inner, *_ = (dtype.fields or {})[member.attribute]
+            inner, *_ = dtype.fields[member.attribute]
             if member.members:
                 within = f"{inside}{member.name}."
                 yield from self._flat(member.members, inner, stem, within, start + member.offset)
@@ -232,12 +236,15 @@ class _Members:
 
     def _said(self, member: Member) -> dict[str, Any]:
         """What a member's value means, as far as Wireshark can be told."""
-        if member.name == "opcode" and member.meaning is not None and not member.offset == 0:
-            self.enums["Opcode"] = _names(Opcode)
-            return {"enum": "Opcode"}
         if member.name == "flags2":
             return self._flags("InitFlag2", [each | {"bit": each["bit"] >> 32} for each in _UPPER])
         said = _innermost(member.meaning)
+        if member == IN_HEADER.members[1]:
+            said = meaning.NumberOf(Opcode)
+        return self._named(said, member) or dict(_FORMS.get(said, {}))
+
+    def _named(self, said: Meaning | None, member: Member) -> dict[str, Any]:
+        """Flags and numbers that have names; empty: it is neither."""
         if isinstance(said, meaning.Flags):
             bits = [each for each in _bits(said.kind) if each["bit"] < 1 << 8 * member.size]
             return self._flags(said.kind.__name__, bits)
@@ -246,9 +253,7 @@ class _Members:
             return {"enum": said.kind.__name__}
         if said is meaning.open_flags:
             return self._flags("OpenFlag", _bits(vfs.OpenFlag))
-        if said is None:
-            return {"base": "HEX"} if member.name == "flags" else {}
-        return dict(_FORMS.get(said, {}))
+        return {"base": "HEX"} if said is None and member.name == "flags" else {}
 
     def _flags(self, name: str, bits: list[dict[str, Any]]) -> dict[str, Any]:
         if not bits:
@@ -265,7 +270,7 @@ def _innermost(said: Meaning | None) -> Meaning | None:
 
 
 _UPPER: Final = [each for each in _bits(InitFlag) if each["bit"] >> 32]
-_FORMS: Final[dict[Meaning, dict[str, Any]]] = {
+_FORMS: Final[dict[Meaning | None, dict[str, Any]]] = {
     meaning.mode: {"base": "OCT"},
     meaning.octal: {"base": "OCT"},
     meaning.hexadecimal: {"base": "HEX"},
