@@ -52,6 +52,7 @@ pkgconf         builds libfuse
 qemu-system-x86 boots other kernels
 strace          a second opinion on what a server did
 tmux            a terminal for the full-screen view
+tshark          reads, cuts and merges recordings as everybody does
 endef
 
 # Shell: install those of the packages in $(1), a variable's name, that are missing. If that can't be, go on.

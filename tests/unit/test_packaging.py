@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from furtrace import __version__
+from furtrace.export.wireshark import dissector
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -81,10 +82,16 @@ def test_it_has_the_probes(files: set[str]) -> None:
 
 
 def test_it_has_the_manual_pages(files: set[str]) -> None:
-    place = f"furtrace-{__version__}.data/data/share/man/man1/"
-    pages = {f"{place}{path.name}" for path in (ROOT / "man").glob("*.1")}
+    place = f"furtrace-{__version__}.data/data/share/man/"
+    pages = {f"{place}man{path.suffix[1:]}/{path.name}" for path in (ROOT / "man").iterdir()}
     assert {name for name in files if "/share/" in name} == pages
-    assert f"{place}furtrace.1" in pages
+    assert {f"{place}man1/furtrace.1", f"{place}man5/furtrace-recording.5"} <= pages
+
+
+def test_it_has_the_dissector(installed: Path, tmp_path: Path) -> None:
+    program = "import pathlib, sys; from furtrace.export import wireshark; wireshark.install(pathlib.Path(sys.argv[1]))"
+    python(installed, "-c", program, tmp_path)
+    assert (tmp_path / "furtrace.lua").read_text() == dissector()
 
 
 def test_it_has_nothing_else(files: set[str]) -> None:
