@@ -592,7 +592,6 @@ local CONTENTS = {
     [KIND.ADD_QUEUE] = add_command,
     [KIND.ADD_BUFPOOL] = add_command,
     [KIND.REGISTER] = add_command,
-    [KIND.REFUSED] = add_command,
     [KIND.QUEUED] = add_named_request,
     [KIND.DELIVERED] = add_request,
     [KIND.COMMITTED] = add_committed,
