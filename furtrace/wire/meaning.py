@@ -34,6 +34,7 @@ class Flags:
     kind: type[IntFlag]
 
     def __call__(self, value: int, _: Any) -> str:
+        """The names."""
         return joined(macros(value, self.kind))
 
 
@@ -44,7 +45,8 @@ class NumberOf:
     kind: type[IntEnum]
 
     def __call__(self, value: int, _: Any) -> str:
-        return next((one.name for one in self.kind if one == value), "unknown")
+        """The name, or ``unknown``."""
+        return self.kind(value).name if value in set(self.kind) else "unknown"
 
 
 def flags(kind: type[IntFlag]) -> Flags:
@@ -90,22 +92,12 @@ def device(value: int, _: Any) -> str:
     return f"{major}:{minor}" if value else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Timestamp:
+def timestamp(nanoseconds: str) -> Meaning:
     """A point in time; seconds stand here, nanoseconds in the field of that name.
 
     The kernel takes the seconds as signed (``fuse_change_attributes_common``).
     """
-
-    nanoseconds: str
-
-    def __call__(self, value: int, whole: Any) -> str:
-        return point_in_time(value, getattr(whole, self.nanoseconds))
-
-
-def timestamp(nanoseconds: str) -> Timestamp:
-    """A point in time, with its nanoseconds in the field of that name."""
-    return Timestamp(nanoseconds)
+    return lambda value, whole: point_in_time(value, getattr(whole, nanoseconds))
 
 
 def point_in_time(seconds: int, nanoseconds: int) -> str:
@@ -142,6 +134,7 @@ class OnlyIf:
     then: Meaning | None = None
 
     def __call__(self, value: int, whole: Any) -> str:
+        """What it means, or that it does not count."""
         if getattr(whole, self.flags_in) & self.flag:
             return self.then(value, whole) if self.then else ""
         return f"not used: {self.flags_in} lacks {self.flag.name}"
@@ -157,6 +150,7 @@ class Either:
     otherwise: Meaning
 
     def __call__(self, value: int, whole: Any) -> str:
+        """What it means, or what stands in its place."""
         return self.instead if getattr(whole, self.flags_in) & self.flag else self.otherwise(value, whole)
 
 
