@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from furtrace.demo.modes import Mode
+from tests.live.conftest import run_furtrace
 from tests.vm import sequences, witnesses
 from tests.vm.conftest import skipping
 from tests.vm.harness import RESULTS, Completed, Machine
@@ -132,6 +133,15 @@ def test_a_trace_is_what_the_server_has_logged(run: Run, tracer: str, case: str)
     logged = run.logged(case)
     assert len(logged) > 40
     assert witnesses.differences(witnesses.traced_requests(run.events(tracer, case)), logged) == []
+
+
+def test_a_recording_shows_what_the_trace_did(run: Run, tracer: str) -> None:
+    """Line by line, whatever the kernel; replayed on this one."""
+    done = run_furtrace("replay", "--json", "--events", str(run.folder / f"{tracer}.pcapng.zst"))
+    assert done.returncode == 0, done.stderr
+    shown = (run.folder / f"{tracer}.jsonl").read_text().splitlines()
+    assert len(shown) > 400
+    assert done.stdout.splitlines()[:-1] == shown[:-1]
 
 
 def test_all_vantages_show_the_same(run: Run, tracer: str, case: str) -> None:

@@ -2,9 +2,9 @@
 
 Tracing begins before anything is mounted, in all ways that are asked for, so that each sees the same requests. A
 server for each case is mounted and gets a workload, which compares what it reads with what it has written; then the
-servers end, and after them the tracing. What furtrace says goes to ``FOLDER/TRACER.jsonl``, a server's log to
-``FOLDER/CASE.log``, and what else is to be known of the run to ``FOLDER/facts.json``, which is not there if anything
-failed.
+servers end, and after them the tracing. What furtrace says goes to ``FOLDER/TRACER.jsonl``, its recording to
+``FOLDER/TRACER.pcapng.zst``, a server's log to ``FOLDER/CASE.log``, and what else is to be known of the run to
+``FOLDER/facts.json``, which is not there if anything failed.
 """
 
 import json
@@ -116,7 +116,7 @@ def traced(folder: Path, names: Sequence[str], mount: Path | None) -> Iterator[N
 @contextmanager
 def _furtrace(folder: Path, name: str, mount: Path | None) -> "Iterator[subprocess.Popen[bytes]]":
     command = [sys.executable, "-m", "furtrace", "live", "--json", "--events", *TRACERS[name]]
-    command += ["--mount", str(mount)] if mount else []
+    command += ["--record", str(folder / f"{name}.pcapng.zst"), *(["--mount", str(mount)] if mount else [])]
     with (folder / f"{name}.jsonl").open("wb") as out, (folder / f"{name}.err").open("wb") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err)
     try:
