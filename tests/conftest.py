@@ -1,6 +1,7 @@
 """What holds for all tests: how properties are tried, and which tests may run at the same time."""
 
 import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 settings.register_profile("by hand", deadline=None)
 settings.register_profile("ci", settings.get_profile("by hand"), derandomize=True, database=None, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "by hand")
+
+# A shell that starts tests in the background has them ignore SIGINT, and every process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ALONE = ("tests/live/", "tests/vm/")
 """Folders of whose tests one at a time runs: they trace the whole kernel, and share machines. A file has the others."""
