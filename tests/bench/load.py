@@ -51,6 +51,7 @@ def perf(*events: str) -> Tracer:
 def measured(pid: int, ready: Callable[[], bool]) -> Iterator[list[str]]:
     """Wait until the tracer is ready; at the end note its share of a core and its peak of memory."""
     while not ready():
+        assert os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None, "the tracer did not begin"
         time.sleep(0.05)
     notes: list[str] = []
     before, began = _cpu_seconds(pid), time.monotonic()
@@ -70,7 +71,10 @@ def _peak(pid: int) -> int:
 
 
 def compare(tracers: dict[str, Tracer], rounds: int, seconds: int) -> None:
-    """Run fio under each tracer in turn, so many rounds, and print the medians, each as a ratio of the untraced one."""
+    """Run fio under each tracer in turn, so many rounds, and print the medians, each as a ratio of the untraced one.
+
+    A machine that gets slower and faster meanwhile spoils that; so the median of the ratios of each round, too.
+    """
     rates: dict[str, list[float]] = {name: [] for name in tracers}
     notes: dict[str, list[str]] = {name: [] for name in tracers}
     with tempfile.TemporaryDirectory() as root, enable_uring(), tracefs():
@@ -87,5 +91,7 @@ def compare(tracers: dict[str, Tracer], rounds: int, seconds: int) -> None:
     base = statistics.median(rates["untraced"])
     for name, found in rates.items():
         middle, told = statistics.median(found), "; ".join(notes[name][-1:])
-        ratios = " ".join(f"{one / base:.2f}" for one in found)
-        print(f"{name:24} {middle:8.0f} requests/s  ratio {middle / base:.3f} ({ratios})  {told}")
+        each = [one / untraced for one, untraced in zip(found, rates["untraced"], strict=True)]
+        ratios, within = " ".join(f"{one:.2f}" for one in each), statistics.median(each)
+        ratio = f"ratio {middle / base:.3f}, within rounds {within:.3f} ({ratios})"
+        print(f"{name:24} {middle:8.0f} requests/s  {ratio}  {told}")
