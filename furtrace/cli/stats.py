@@ -1,12 +1,13 @@
 """``furtrace stats``."""
 
 import sys
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from furtrace.cli.ahead import ahead
+from furtrace.cli.ahead import Ahead
 from furtrace.cli.moments import Moment, MomentType
 from furtrace.cli.options import recorded_filter_options, what
 from furtrace.cli.outputs import ascii_only
@@ -16,6 +17,7 @@ from furtrace.cli.replay import check_pipes, wanted_of
 from furtrace.cli.showing import show
 from furtrace.cli.stopping import Stopping
 from furtrace.export.statistics import statistics_object
+from furtrace.model.briefs import Briefs
 from furtrace.model.choosing import Wanted
 from furtrace.model.groups import PHASE_NAMES
 from furtrace.model.statistics import DIMENSIONS, ByChoice, ByWholeRequests, Statistics
@@ -66,33 +68,47 @@ def command(
         click.echo(f"Ended by {stopping.signal.name}.", err=True)
         sys.exit(128 + stopping.signal)
     if as_json:
-        show(statistics_object(came_to.info, came_to.statistics))
+        show(statistics_object(came_to.read.info, came_to.statistics))
     else:
-        show(StatisticsView(came_to.info, came_to.statistics, shown, ASCII if ascii_only() else UNICODE))
-    for line in came_to.complaints:
+        show(StatisticsView(came_to.read.info, came_to.statistics, shown, ASCII if ascii_only() else UNICODE))
+    for line in came_to.read.complaints:
         click.echo(line, err=True)
-    sys.exit(1 if came_to.damaged else 0)
+    sys.exit(1 if came_to.read.damaged else 0)
+
+
+@dataclass(frozen=True)
+class _Read:
+    """What there is to say of recordings that were read."""
+
+    info: TraceInfo
+    complaints: Sequence[str] = ()
+    damaged: bool = False
 
 
 @dataclass(frozen=True)
 class _CameTo:
-    """Statistics, and what there is to say of the recordings."""
+    """Statistics, and what they are of."""
 
-    info: TraceInfo
     statistics: Statistics
-    complaints: list[str]
-    damaged: bool
+    read: _Read
 
 
 def _all(files: tuple[str, ...], shown: Shown, stopping: Stopping) -> _CameTo:
     """Statistics of all that was recorded: the next records are read while these are counted."""
     with opened(files) as recordings:
         statistics = Statistics(shown.by, whole=all(info.whole for info in recordings.infos))
-        for briefs in ahead(pieces(recordings, files), statistics.brief):
-            statistics.feed(briefs)
-            if stopping.signal is not None:
-                break
-        return _CameTo(recordings.info, statistics, complaints(recordings), bool(recordings.damages))
+
+        def read() -> Generator[Briefs, None, _Read]:
+            for records in pieces(recordings, files):
+                yield statistics.brief(records)
+            return _Read(recordings.info, complaints(recordings), bool(recordings.damages))
+
+        with Ahead(read, lambda: stopping.signal is not None) as reading:
+            for briefs in reading:
+                statistics.feed(briefs)
+                if stopping.signal is not None:
+                    break
+        return _CameTo(statistics, reading.result or _Read(recordings.info))
 
 
 def _chosen(reel: Reel, shown: Shown, stopping: Stopping) -> _CameTo:
@@ -117,4 +133,4 @@ def _chosen(reel: Reel, shown: Shown, stopping: Stopping) -> _CameTo:
                 break
         if not begun:
             statistics.count_anew()
-        return _CameTo(run.info, statistics, run.complaints, run.damaged)
+        return _CameTo(statistics, _Read(run.info, run.complaints, run.damaged))

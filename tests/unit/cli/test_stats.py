@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from furtrace.cli.ahead import ahead
 from furtrace.trace.files import SingleFile
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Flag, Kind, Records
@@ -188,17 +187,3 @@ def test_nothing_recorded(furtrace: CommandLine, tmp_path: Path) -> None:
     made = stats(furtrace, path)
     assert (made["events"], made["first_ns"], made["requests"]["count"]) == (0, None, 0)
     assert "0 requests" in furtrace("stats", path, "--by", "file", "--histogram", "total")[1]
-
-
-def test_ahead_raises_what_went_wrong_and_ends() -> None:
-    def numbers() -> Iterator[int]:
-        yield from range(20)
-        raise ValueError("gone")
-
-    given = ahead(numbers(), lambda number: number * 2)
-    assert [next(given) for _ in range(20)] == list(range(0, 40, 2))
-    with pytest.raises(ValueError, match="gone"):
-        next(given)
-    few = ahead(iter(range(1000)), str)
-    assert next(few) == "0"
-    few.close()  # type: ignore[attr-defined]
