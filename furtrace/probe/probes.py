@@ -8,7 +8,7 @@ from furtrace.probe.btf import KernelTypes, libbpf
 from furtrace.probe.counters import Counters
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.functions import Attachment, Moment, Way
-from furtrace.probe.programs import KEEPER, TRIAL, Preemptible, Tracepoint, stand_in
+from furtrace.probe.programs import KEEPER, TRIAL, Preemptible, Tracepoint, stand_ins
 from furtrace.probe.tracing import FENTRY, FEXIT, Tracing, test_functions_run
 from furtrace.probe.vantage import Plan
 
@@ -69,9 +69,9 @@ class Probes:
         self._tracing.close()
 
     def _codes(self, program: str, where: Preemptible) -> list[bytes]:
-        """The instructions of a program, and of its stand-in if it has one."""
+        """The instructions of a program, and of its stand-ins if it has any."""
         code = bytes(self._bpf.dump_func(program.encode()))
-        return [code, stand_in(code)] if where in self._stand_ins else [code]
+        return [code, *stand_ins(code)] if where in self._stand_ins else [code]
 
     def _tracepoint(self, tracepoint: Tracepoint) -> None:
         codes = self._codes(tracepoint.program, Preemptible.AT_TRACEPOINTS)
@@ -89,7 +89,7 @@ class Probes:
     def _newest_first(self) -> bool:
         """Whether the kernel runs the program that was attached last to a function first, as Linux 5.7 to 7.3 do.
 
-        It matters, for a stand-in has to come after its program. So it is tried, at a function for tests.
+        It matters, for stand-ins have to come after their program. So it is tried, at a function for tests.
         """
         function = "bpf_fentry_test1"
         if Preemptible.AT_FUNCTIONS not in self._stand_ins or not self._types.function_id(function):
@@ -118,7 +118,7 @@ class Probes:
 
 
 def _at_function(tracing: Tracing, function: str, codes: list[bytes], attach_type: int, *, newest_first: bool) -> int:
-    """Attach a program and perhaps its stand-in, so that they run in this order; return the program's descriptor."""
+    """Attach a program and perhaps its stand-ins, so that they run in this order; return the program's descriptor."""
     order = reversed(codes) if newest_first else codes
     added = [tracing.at_function(function, code, attach_type) for code in order]
     return added[-1 if newest_first else 0]

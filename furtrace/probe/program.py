@@ -245,8 +245,8 @@ class Program:
     def losses(self) -> dict[int, int]:
         """How many events were not written since the last call, by the CPU on which they found no room in the ring.
 
-        By :data:`~furtrace.trace.record.NO_CPU`: those for which the kernel ran neither a probe nor its stand-in, as
-        both were under way. Some of these may be of no interest: a probe finds that out by itself.
+        By :data:`~furtrace.trace.record.NO_CPU`: those for which the kernel ran neither a probe nor a stand-in, as
+        all were under way. Some of these may be of no interest: a probe finds that out by itself.
         """
         now = dict(enumerate(self._lost.by_cpu.tolist())) | {NO_CPU: self._missed() - self._missed_before}
         fresh = {cpu: count - self._lost_before.get(cpu, 0) for cpu, count in now.items()}

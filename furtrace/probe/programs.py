@@ -3,8 +3,8 @@
 A program takes the arguments from where this kernel has them, at a function by the names that BTF gives them, and calls
 its handler. So one handler serves fentry and kprobe, and kernels whose functions take their arguments in another order.
 
-A program that may be preempted has a stand-in (``probes/common.h``, at ``ran``): the same program, loaded a second time
-as :func:`stand_in` makes it. The programs of kprobes are not preempted.
+A program that may be preempted has stand-ins (``probes/common.h``, at ``ran``): the same program, loaded again as
+:func:`stand_ins` makes it. The programs of kprobes are not preempted.
 """
 
 import platform
@@ -23,7 +23,9 @@ _REGISTERS: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
     "aarch64": (tuple(f"OFFSET_pt_regs_regs + {8 * at}" for at in range(8)), "OFFSET_pt_regs_regs"),
 }
 
-_FIRST: Final = 0x66747261636531  # FT_FIRST of probes/common.h
+# FT_FIRST, FT_SECOND and FT_LAST of probes/common.h.
+_FIRST: Final = 0x66747261636531
+_OTHERS: Final = (2, 0)
 TRIAL: Final = "trial"
 """A program that does nothing but ask whether it is its turn."""
 KEEPER: Final = "_args"
@@ -129,8 +131,8 @@ class _Writer:
         self._plain(name, context, before + turn + body)
 
 
-def stand_in(instructions: bytes) -> bytes:
-    """Make a program's stand-in out of its instructions, 8 bytes each.
+def stand_ins(instructions: bytes) -> list[bytes]:
+    """Make a program's stand-ins out of its instructions, 8 bytes each, in the order in which they have to run.
 
     Raises:
         ValueError: the number that tells them apart is not there once.
@@ -141,9 +143,14 @@ def stand_in(instructions: bytes) -> bytes:
     found = [one for one in whole.finditer(instructions) if one.start() % 8 == 0]
     if len(found) != 1:
         raise ValueError(f"the program has the number of its role {len(found)} times")
-    code = bytearray(instructions)
     at = found[0].start()
-    code[at + 4 : at + 8] = code[at + 12 : at + 16] = bytes(4)
+    return [_in_role(instructions, at, role) for role in _OTHERS]
+
+
+def _in_role(instructions: bytes, at: int, role: int) -> bytes:
+    """The program with another role, of less than 32 bits, in the number that begins there."""
+    code = bytearray(instructions)
+    code[at + 4 : at + 8], code[at + 12 : at + 16] = role.to_bytes(4, "little"), bytes(4)
     return bytes(code)
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from furtrace.probe.functions import Attachment, Moment, Watch, Way, base_name, position
 from furtrace.probe.program import sources
-from furtrace.probe.programs import Preemptible, Tracepoint, source, stand_in
+from furtrace.probe.programs import Preemptible, Tracepoint, source, stand_ins
 from furtrace.trace.record import Kind, Step
 
 _WATCH: Final = Watch(Kind.COPIED, ("copy",), Moment.LEAVE, "ft_done(9, {ent}, {req}, {result})")
@@ -94,18 +94,23 @@ _OTHER: Final = struct.pack("<BBhi", 0x18, 2, 0, 7) + struct.pack("<BBhi", 0, 0,
 _EXIT: Final = struct.pack("<BBhi", 0x95, 0, 0, 0)
 
 
-def test_a_stand_in_has_another_role() -> None:
-    assert stand_in(_OTHER + _NUMBER + _EXIT) == _OTHER + _NUMBER[:4] + bytes(12) + _EXIT
+def _in_role(role: int) -> bytes:
+    return struct.pack("<BBhi", 0x18, 1, 0, role) + bytes(8)
+
+
+def test_stand_ins_have_other_roles() -> None:
+    assert stand_ins(_OTHER + _NUMBER + _EXIT) == [_OTHER + _in_role(role) + _EXIT for role in (2, 0)]
 
 
 @pytest.mark.parametrize("code", [_OTHER + _EXIT, _NUMBER + _NUMBER + _EXIT, _EXIT[:4] + _NUMBER + _EXIT[:4]])
 def test_the_role_has_to_be_there_once(code: bytes) -> None:
     with pytest.raises(ValueError, match="role"):
-        stand_in(code)
+        stand_ins(code)
 
 
 def test_the_role_is_that_of_the_source() -> None:
-    assert f"#define FT_FIRST {_ROLE:#x}ULL" in (sources() / "common.h").read_text()
+    text = (sources() / "common.h").read_text()
+    assert f"#define FT_FIRST {_ROLE:#x}ULL\n#define FT_SECOND 2\n#define FT_LAST 0\n" in text
 
 
 def test_the_guard_is_asked_before_the_turn() -> None:
