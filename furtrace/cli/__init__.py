@@ -15,6 +15,7 @@ _COMMANDS = {
     "demo": "Mount a FUSE-over-io_uring server of our own, give it traffic, and trace it.",
     "doctor": "Say what can be traced on this machine, and what is in the way.",
     "live": "Trace what FUSE servers and the kernel say to each other, as it happens.",
+    "flow": "Draw the way of a request through kernel and server, step by step.",
     "export": "Turn a recording into JSON lines, CSV, Parquet or a Perfetto trace.",
     "record": "Write what happens to a file.",
     "replay": "Show a recording as if it happened now.",
@@ -53,6 +54,8 @@ def furtrace() -> None:
       furtrace record -o f.pcapng     write it to a file, to look at it later
       furtrace replay f.pcapng        look at it
       furtrace stats f.pcapng         count and measure
+      furtrace flow -r f.pcapng --slowest
+                                      draw what happened to a request
       furtrace demo                   see it work, with a server of our own
       furtrace decode dump.txt        what the bytes of a hex dump say
     """  # noqa: D301 - click wants the control character itself

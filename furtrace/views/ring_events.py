@@ -19,6 +19,12 @@ def ring_event(event: np.void, kind: Kind, about: str) -> str:
     return " ".join(word for word in (*words, _result(event, kind)) if word)
 
 
+def details(event: np.void, kind: Kind) -> str:
+    """What an event of :data:`RING_EVENTS` tells besides its name and its request: buffer, slot, sizes, result."""
+    words = () if kind in (Kind.READY, Kind.STEP) else _WORDS.get(kind, place_words)(event)
+    return " ".join(word for word in (*words, _result(event, kind)) if word)
+
+
 def place_words(event: np.void) -> Iterator[str]:
     """Buffer and slot of an event, where it has them: ``buffer=3 offset=98304 slot=2``."""
     if event["flags"] & Flag.HAS_BUFFER:

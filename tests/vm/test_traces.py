@@ -13,7 +13,11 @@ from typing import Any, Final
 import pytest
 
 from furtrace.demo.modes import Mode
+from furtrace.trace.merging import Recordings
+from furtrace.wire.dialect import Dialect
+from tests.flows import complaints, flows_of
 from tests.live.conftest import run_furtrace
+from tests.unit.export.reckoning import recorded
 from tests.vm import sequences, witnesses
 from tests.vm.conftest import skipping
 from tests.vm.harness import RESULTS, Completed, Machine
@@ -142,6 +146,15 @@ def test_a_recording_shows_what_the_trace_did(run: Run, tracer: str) -> None:
     shown = (run.folder / f"{tracer}.jsonl").read_text().splitlines()
     assert len(shown) > 400
     assert done.stdout.splitlines()[:-1] == shown[:-1]
+
+
+def test_diagrams_have_each_event_at_its_step_in_order(run: Run, tracer: str) -> None:
+    path = run.folder / f"{tracer}.pcapng.zst"
+    with Recordings([str(path)]) as recordings:
+        info = recordings.info
+    found = flows_of(recorded(path))
+    assert len(found) > 100
+    assert [text for flow in found for text in complaints(flow, Dialect(info.dialect))] == []
 
 
 def test_all_vantages_show_the_same(run: Run, tracer: str, case: str) -> None:
