@@ -1,6 +1,7 @@
 """Where drawings go: standard output, as a picture or as JSON, and files for reports."""
 
 import os
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,7 @@ from furtrace.trace.files import create
 from furtrace.views.live_table import ASCII, UNICODE, Glyphs
 
 _REPORT_WIDTH: Final = 120
+_LEAST_WIDTH, _MOST_WIDTH = 72, 160
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,10 @@ def put(pictures: Sequence[Picture], places: Places) -> None:
 
 
 def _recorded(pictures: Sequence[Picture]) -> Console:
-    """All of them, as rich remembers what it would have written."""
+    """All of them, as rich remembers what it would have written; as wide as the terminal, or as COLUMNS says."""
+    width = min(max(shutil.get_terminal_size((_REPORT_WIDTH, 1)).columns, _LEAST_WIDTH), _MOST_WIDTH)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
-        console = Console(file=nowhere, record=True, width=_REPORT_WIDTH, highlight=False, force_terminal=True)
+        console = Console(file=nowhere, record=True, width=width, highlight=False, force_terminal=True)
         for picture in pictures:
             console.print(picture.draw(UNICODE))
             console.print()

@@ -363,16 +363,24 @@ class FlowView:
 
     def _line(self, times: tuple[str, str], kernel: str, server: str, columns: _Columns, head: str, style: str) -> Text:
         line = Text(style=head)
-        if columns.timed:
-            line.append("".join(f"{time:>{_TIME}} " for time in times))
-        bar = self._bar
-        line.append(bar + columns.gap)
-        line.append(kernel, style)
-        line.append(" " * (columns.kernel - cell_len(kernel)))
-        line.append(f" {bar}{columns.gap}")
-        line.append(server, style)
+        for time in times if columns.timed else ():
+            _append(line, f"{time:>{_TIME}} ")
+        _append(line, self._bar + columns.gap)
+        _append(line, kernel, style)
+        _append(line, " " * (columns.kernel - cell_len(kernel)) + f" {self._bar}{columns.gap}")
+        _append(line, server, style)
         line.rstrip()
         return line
+
+
+def _append(line: Text, text: str, style: str = "") -> None:
+    """Append a text, its blanks at the left as a piece of its own.
+
+    In an SVG each piece has a place, and there are programs that leave such blanks out.
+    """
+    words = text.lstrip(" ")
+    line.append(" " * (len(text) - len(words)))
+    line.append(words, style or "none")
 
 
 def _time(ns: int) -> str:

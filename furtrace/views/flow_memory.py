@@ -44,7 +44,8 @@ class MemoryView:
         connection, queue = memory.place
         yield f"Queue {queue} of connection {connection}"
         yield ""
-        yield f"Headers buffer: {len(memory.slots)} slots, {_gauge(memory.busy, len(memory.slots))} with the server"
+        yield f"Headers buffer: {len(memory.slots)} slots"
+        yield f"{_gauge(memory.busy, len(memory.slots))} entries have a request"
         yield from _boxes([self._header(slot) for slot in memory.slots], width)
         if memory.pool is not None:
             yield ""
@@ -68,7 +69,8 @@ class MemoryView:
         where = f" of {size} bytes" if size else ""
         where += f" at {memory.pool_address:#x}" if memory.pool_address else ""
         known = "?" if buffers is None else str(buffers)
-        yield f"Payload buffer pool: {known} buffers{where}, {_gauge(pool.in_use, buffers)} in use, peak {pool.peak}"
+        yield f"Payload buffer pool: {known} buffers{where}"
+        yield f"{_gauge(pool.in_use, buffers)} in use, {pool.peak} at most"
         numbers = range(buffers) if buffers is not None else sorted(pool.held)
         yield from _boxes([self._buffer(number, pool.held.get(number), size) for number in numbers], width)
         unknown = pool.in_use - len(pool.held)

@@ -29,7 +29,9 @@ def seen(diagram: dict[str, Any]) -> dict[str, int]:
 
 def test_the_next_write(demo_server: DemoServer) -> None:
     file = demo_server.mountpoint / "file"
-    (found,) = flows(demo_server, "--next", "WRITE", "--", "sh", "-c", f"cat {file}; printf hello > {file}; exec sleep 60")
+    (found,) = flows(
+        demo_server, "--next", "WRITE", "--", "sh", "-c", f"cat {file}; printf hello > {file}; exec sleep 60"
+    )
     assert re.search(r" WRITE /file off=0 len=5 .*5 <", found["title"])
     times = seen(found)
     assert 0 <= times["QUEUED"] < times["DELIVERED"] < times["COMMITTED"] < times["ENDED"]

@@ -246,6 +246,7 @@ def test_memory_says_who_holds_what(furtrace: CommandLine, tmp_path: Path) -> No
     assert found["headers"] == [{"address": 0x7000, "entry": 0, "payload": None, "unique": 6}]
     assert [(one["buffer"], one["unique"]) for one in found["pool"]["held"]] == [(1, 6)]
     _, out, _ = furtrace("flow", "-r", str(path), "--memory")
+    assert max(map(len, out.splitlines())) <= 100
     for text in ("[ent 0] 0x7000", "WRITE unique=6", "in the server, 1.00ms", "buf 0", "free", "1 of 2 in use"):
         assert text in out
 
