@@ -82,8 +82,9 @@ K  >fuse_uring_select_buffer()  @DRY  *dry
 _WAITS: Final = """
 K  [queue request on fg queue]  ?!background
 K  [queue request on bg queue]  ?background
-K  [it waits: no entry is free]  ?!dry
+K  [it waits: no entry is free]  ?!dry,assigned
 K  [it waits: no buffer is free]  ?dry
+K  [it waits: for an entry, or for the server's thread]  ?!dry,!assigned
 """
 _TAKEN: Final = """
 K  >fuse_uring_select_buffer()  @SELECTED  ?selected

@@ -1,17 +1,25 @@
 """``furtrace flow`` of a running system: the right request, drawn once it has ended, as long as its client saw it."""
 
+import errno
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
 from furtrace.demo.process import DemoServer
-from tests.live.conftest import run_furtrace
+from furtrace.views.flow import rows_of
+from furtrace.wire.dialect import Dialect
+from tests.flows import complaints, flows_of
+from tests.live.conftest import PATIENCE, run_furtrace
+from tests.live.test_record import recording
+from tests.unit.export.reckoning import recorded
 
 pytestmark = pytest.mark.live
 
@@ -87,3 +95,41 @@ def test_without_privilege() -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
+
+
+_ASKING: Final = """
+import os, sys, threading
+for number in range(8):
+    threading.Thread(target=lambda name: os.path.exists(name), args=(f"{sys.argv[1]}/none{number}",)).start()
+"""
+
+
+def test_of_requests_whose_server_died(uring: None, tmp_path: Path) -> None:
+    """It is stopped, so its thread brings it none of them: each event has its step, and none says that it has come."""
+    file = tmp_path / "trace.pcapng"
+    with DemoServer(depth=1) as server, recording(file, "--mount", str(server.mountpoint)) as recorder:
+        os.kill(server.pid, signal.SIGSTOP)
+        with subprocess.Popen([sys.executable, "-c", _ASKING, str(server.mountpoint)]) as client:
+            try:
+                _wait_for_requests(client.pid, 8)
+            finally:
+                os.kill(server.pid, signal.SIGKILL)  # or the client would wait for ever
+            client.wait(PATIENCE)
+        recorder.wait(PATIENCE)
+    found = flows_of(recorded(file))
+    assert [text for flow in found for text in complaints(flow, Dialect.PLAIN)] == []
+    aborted = [flow for flow in found if flow.row["error"] == -errno.ECONNABORTED]
+    texts = [[row.step.text for row in rows_of(flow, Dialect.PLAIN)] for flow in aborted]
+    assert len(texts) >= 8
+    for each in texts:
+        assert "[it waits: for an entry, or for the server's thread]" in each
+        assert "[CQE received]" not in each
+        assert each[-2:] == [">fuse_request_end()", "[wake up req->waitq]"]
+
+
+def _wait_for_requests(client: int, count: int) -> None:
+    """Wait until so many threads of a client wait for an answer."""
+    end = time.monotonic() + PATIENCE
+    while sum(one.read_text() == "request_wait_answer" for one in Path(f"/proc/{client}/task").glob("*/wchan")) < count:
+        assert time.monotonic() < end
+        time.sleep(0.01)
