@@ -29,7 +29,8 @@ class Ending(StrEnum):
         ANSWERED: the server answered, and the kernel ended it.
         UNQUEUED: no queue took it.
         DROPPED: it waited for an entry, or to be read, as the connection ended.
-        UNSENT: an entry had it, and the kernel failed to bring it to the server.
+        CANCELLED: an entry had it, and the server's thread was gone that should have been brought it.
+        UNSENT: the kernel failed to bring it to the server.
         ABORTED: the server had it, and the kernel ended it without an answer.
         UNFINISHED: it has not ended.
 
@@ -38,6 +39,7 @@ class Ending(StrEnum):
     ANSWERED = "answered"
     UNQUEUED = "unqueued"
     DROPPED = "dropped"
+    CANCELLED = "cancelled"
     UNSENT = "unsent"
     ABORTED = "aborted"
     UNFINISHED = "unfinished"
@@ -337,9 +339,11 @@ def ending_of(row: np.void) -> Ending:
         return Ending.ANSWERED
     if row["delivered_ns"]:
         return Ending.ABORTED
+    if row["error"] == -Errno.ECANCELED:
+        return Ending.CANCELLED
     if row["entry"]:
         return Ending.UNSENT
-    return Ending.DROPPED if row["error"] == _ABORTED else Ending.UNQUEUED
+    return _WITHOUT_ENTRY.get(int(row["error"]), Ending.UNSENT)
 
 
 def _given_up(row: np.void) -> bool:
@@ -348,6 +352,15 @@ def _given_up(row: np.void) -> bool:
 
 
 _ABORTED, _NOT_CONNECTED = -Errno.ECONNABORTED, -Errno.ENOTCONN
+# fuse_uring_queue_fuse_req(), fuse_dev_end_requests() of Linux 6.18 and 7.3
+_WITHOUT_ENTRY: Final = {
+    _ABORTED: Ending.DROPPED,
+    _NOT_CONNECTED: Ending.UNQUEUED,
+    -Errno.EINVAL: Ending.UNQUEUED,
+}
+"""What an error means of a request that no entry was seen to have. One that an entry did have, which tracepoints do not
+tell before it is delivered, has others.
+"""
 
 
 def together(rows: Iterable[np.void]) -> Requests_:

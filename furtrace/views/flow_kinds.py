@@ -57,6 +57,8 @@ KINDS: Final = (
     Kind("aborted", "A request whose server died", _ALL, replace(_ENTRY, ending=Ending.ABORTED, failed=True)),
     Kind("aborted-waiting", "A request that waited for an entry as the server died", _ALL,
          replace(_ENTRY, ending=Ending.DROPPED, assigned=False, delivered=False, failed=True)),
+    Kind("cancelled", "A request whose server's thread died before it was brought to it", _ALL,
+         replace(_ENTRY, ending=Ending.CANCELLED, delivered=False, failed=True)),
     Kind("device", "A request by way of /dev/fuse", _ALL, replace(_ENTRY, device=True)),
 )  # fmt: skip
 """All of them."""

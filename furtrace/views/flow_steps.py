@@ -82,9 +82,9 @@ K  >fuse_uring_select_buffer()  @DRY  *dry
 _WAITS: Final = """
 K  [queue request on fg queue]  ?!background
 K  [queue request on bg queue]  ?background
-K  [it waits: no entry is free]  ?!dry,assigned
+K  [it waits: no entry is free]  ?!dry,waits
 K  [it waits: no buffer is free]  ?dry
-K  [it waits: for an entry, or for the server's thread]  ?!dry,!assigned
+K  [it waits: for an entry, or for the server's thread]  ?!dry,!waits
 """
 _TAKEN: Final = """
 K  >fuse_uring_select_buffer()  @SELECTED  ?selected
@@ -193,6 +193,14 @@ K  [no queue takes it]
 K  >fuse_request_end()  @ENDED
 K   [wake up req->waitq]  ?!background
 """
+_CANCELLED: Final = """
+S [the server's thread is gone]
+K >fuse_uring_send_in_task()  @SEND_IN_TASK
+K  >io_uring_cmd_done()  @CMD_DONE
+K  >fuse_uring_req_end()  @REQ_END
+K   >fuse_request_end()  @ENDED
+K    [wake up req->waitq]  ?!background
+"""
 _ABORTED: Final = """
 S [the server is gone, or was aborted]
 K >fuse_uring_stop_queues()
@@ -259,11 +267,15 @@ def _ring(traits: Traits) -> Iterator[Step]:
     if traits.ending is Ending.UNQUEUED:
         yield from parsed(_UNQUEUED, traits)
         return
+    if traits.ending is Ending.CANCELLED:
+        for script in (_TAKEN, _SLEEPS, _CANCELLED):
+            yield from parsed(script, traits)
+        return
     yield from parsed(_WAITS if traits.waits or not traits.assigned else _TAKEN, traits)
     yield from parsed(_SLEEPS, traits)
     if traits.dry_elsewhere:
         yield from parsed(_ELSEWHERE, traits)
-    if traits.assigned:
+    if traits.assigned or traits.ending is Ending.UNSENT:
         yield from _in_entry(traits)
     elif traits.ending is not Ending.UNFINISHED:
         yield from parsed(_ABORTED_WAITING, traits)

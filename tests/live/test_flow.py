@@ -105,7 +105,7 @@ for number in range(8):
 
 
 def test_of_requests_whose_server_died(uring: None, tmp_path: Path) -> None:
-    """It is stopped, so its thread brings it none of them: each event has its step, and none says that it has come."""
+    """It is stopped, so that none of them comes to it: two were its entries', all others waited for one."""
     file = tmp_path / "trace.pcapng"
     with DemoServer(depth=1) as server, recording(file, "--mount", str(server.mountpoint)) as recorder:
         os.kill(server.pid, signal.SIGSTOP)
@@ -118,13 +118,22 @@ def test_of_requests_whose_server_died(uring: None, tmp_path: Path) -> None:
         recorder.wait(PATIENCE)
     found = flows_of(recorded(file))
     assert [text for flow in found for text in complaints(flow, Dialect.PLAIN)] == []
-    aborted = [flow for flow in found if flow.row["error"] == -errno.ECONNABORTED]
-    texts = [[row.step.text for row in rows_of(flow, Dialect.PLAIN)] for flow in aborted]
-    assert len(texts) >= 8
-    for each in texts:
-        assert "[it waits: for an entry, or for the server's thread]" in each
-        assert "[CQE received]" not in each
-        assert each[-2:] == [">fuse_request_end()", "[wake up req->waitq]"]
+    ended = {error: [flow for flow in found if flow.row["error"] == -error] for error in _KILLED}
+    assert sum(map(len, ended.values())) >= 8
+    for error, said in _KILLED.items():
+        assert ended[error]
+        for flow in ended[error]:
+            texts = [row.step.text for row in rows_of(flow, Dialect.PLAIN)]
+            assert said in texts
+            assert "[CQE received]" not in texts
+            assert texts[-2:] == [">fuse_request_end()", "[wake up req->waitq]"]
+
+
+_KILLED: Final = {
+    errno.ECONNABORTED: ">fuse_uring_abort_end_requests()",
+    errno.ECANCELED: "[the server's thread is gone]",
+}
+"""Errors of requests that a dead server never had, and what their diagrams say."""
 
 
 def _wait_for_requests(client: int, count: int) -> None:
