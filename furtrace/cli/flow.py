@@ -9,7 +9,7 @@ import click
 
 from furtrace.cli.errors import InputError
 from furtrace.cli.flow_trace import Choice, traced
-from furtrace.cli.flowing import Asked, Drawn, drawn, memories, setup_events
+from furtrace.cli.flowing import Drawn, drawn, memories, setup_events
 from furtrace.cli.moments import MomentType
 from furtrace.cli.options import OpcodeList, recorded_filter_options, what
 from furtrace.cli.outputs import ascii_only
@@ -18,6 +18,7 @@ from furtrace.cli.reel import Reel, Window, is_pipe
 from furtrace.cli.replay import wanted_of
 from furtrace.cli.stopping import Stopping
 from furtrace.model.choosing import Wanted
+from furtrace.model.finding import Asked
 from furtrace.model.memory import QueueMemory
 from furtrace.probe.live import Target
 from furtrace.probe.vantage import Vantage

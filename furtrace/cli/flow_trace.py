@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from furtrace.cli.command import exit_status, running
-from furtrace.cli.flowing import Asked
 from furtrace.cli.keeping import kept
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
 from furtrace.model.choosing import AtOnce, Wanted, playing
+from furtrace.model.finding import Asked
 from furtrace.model.requests import Requests_
 from furtrace.probe.btf import running_kernel
 from furtrace.probe.filters import Filters

@@ -1,4 +1,4 @@
-"""The whole of what was seen: requests, operations, queues, pools, connections, trouble, and what was lost."""
+"""The whole of what was seen: requests, operations, queues, pools, memory, trouble, and what was lost."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ from typing import Final
 
 import numpy as np
 
+from furtrace.model.memory import Memory
 from furtrace.model.operations import Operations
 from furtrace.model.paths import Paths
 from furtrace.model.pools import Pools
@@ -31,6 +32,7 @@ class Conversation:
     queues: Queues = field(default_factory=Queues)
     pools: Pools = field(default_factory=Pools)
     paths: Paths = field(default_factory=Paths)
+    memory: Memory = field(default_factory=Memory)
     trouble: deque[np.void] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
     events: int = 0
     ended: int = 0
@@ -94,6 +96,7 @@ class Conversation:
         under_way = self.requests.under_way
         self.queues.update(batch, finished, under_way, self.requests.entries())
         self.pools.update(batch, finished, under_way, lost)
+        self.memory.feed(batch)
 
     def _note_events(self, batch: Records) -> None:
         self.events += int(is_event(batch).sum())

@@ -66,8 +66,7 @@ _MESSAGES: Final = (Kind.DELIVERED, Kind.COMMITTED)
 class Memory:
     """Learns where queues have their memory; :meth:`feed` moves it on."""
 
-    def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+    def __init__(self) -> None:
         self._known: dict[Place, _Known] = {}
 
     def feed(self, batch: Records) -> None:
@@ -95,7 +94,7 @@ class Memory:
         elif kind == Kind.ADD_BUFPOOL:
             area = event["extra"].tobytes()[: int(event["extra_size"])]
             try:
-                command = parse_cmd_req(area, self._dialect, int(event["command_op"]))
+                command = parse_cmd_req(area, Dialect.BUFPOOL, int(event["command_op"]))
             except DecodeError:
                 return
             if isinstance(command, CmdReqAddBufpool):

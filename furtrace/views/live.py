@@ -10,6 +10,7 @@ from rich.segment import Segment
 
 from furtrace.model.conversation import Conversation
 from furtrace.trace.info import TraceInfo
+from furtrace.views.live_memory import MemoryPanel
 from furtrace.views.live_operations import OperationsPanel, Rates, rate
 from furtrace.views.live_pools import HoldingsPanel, PoolsPanel
 from furtrace.views.live_queues import QueuesPanel
@@ -32,7 +33,7 @@ from furtrace.views.live_table import (
 from furtrace.views.live_trouble import TroublePanel
 from furtrace.views.units import count
 
-VIEWS: Final = ("all", "requests", "operations", "queues", "pools")
+VIEWS: Final = ("all", "requests", "operations", "queues", "pools", "memory")
 
 _PAUSE: Final = """\
   space      hold the picture still while tracing goes on; again: go on
@@ -41,7 +42,7 @@ _HELP: Final = """\
 Keys
   q          quit
 {more}\
-  1 2 3 4 5  all, requests, operations, queues, pools; tab: the next of them
+  1 to 6     all, requests, operations, queues, pools, memory; tab: the next of them
   s S        sort by the next, the previous column; in "all": the requests; in "pools": the upper table
   r          reverse the order
   up down    scroll; so do k, j, PgUp, PgDn, Home and End
@@ -69,6 +70,9 @@ Columns of pools
   copied     requests that were not zero-copied although the server asked for it, by reason: its file or its queue is \
 not made for that, or the operation can't be
   held for   since the entry got it; "kept": it has it since an earlier request; "idle": that one has ended
+Memory
+  headers    of each entry, at its address in the server's memory; entries that had no request yet have no number
+  buffers    of the queue's pool, and the request that has each, or had it last
 Phases of a request: median/99th percentile since the start, "-" where not known
   queue      until an entry took it
   delivery   from there until the server had it
@@ -109,6 +113,7 @@ class LiveView:
         self._queues = QueuesPanel(self._glyphs)
         self._pools = PoolsPanel(self._glyphs)
         self._holdings = HoldingsPanel(self._glyphs)
+        self._memory = MemoryPanel(self._glyphs)
         self._trouble = TroublePanel(self._glyphs, info.realtime_offset_ns)
         self._view = 0
         self._paused = False
@@ -139,7 +144,7 @@ class LiveView:
             self._help, self._help_first = not self._help, 0
         elif self._own_key(key):
             pass
-        elif key in {"1", "2", "3", "4", "5"}:
+        elif key in {"1", "2", "3", "4", "5", "6"}:
             self._show(int(key) - 1)
         elif key in {"tab", "backtab"}:
             self._show((self._view + (1 if key == "tab" else -1)) % len(VIEWS))
@@ -175,6 +180,8 @@ class LiveView:
         self._queues.update(queues, self._mounts)
         self._pools.update(conversation.pools.table(), self._mounts)
         self._holdings.update(conversation, now_ns)
+        if self.view == "memory":  # a picture of each entry is too much work where nobody looks at it
+            self._memory.update(conversation, now_ns)
         self._trouble.update(conversation.trouble, (conversation.refused, conversation.stopped, conversation.overflows))
 
     def render(self, width: int, height: int) -> RenderableType:
@@ -196,7 +203,8 @@ class LiveView:
     @property
     def _panel(self) -> Panel:
         """The table that keys sort and scroll."""
-        panels = {"operations": self._operations, "queues": self._queues, "pools": self._pools}
+        panels: dict[str, Panel] = {"operations": self._operations, "queues": self._queues}
+        panels |= {"pools": self._pools, "memory": self._memory}
         return panels.get(self.view, self._requests)
 
     def _pause(self) -> None:
@@ -276,7 +284,7 @@ class LiveView:
         items = [
             Item("q quit", 0),
             *self._own_keys(),
-            Item("1-5 view", 3),
+            Item("1-6 view", 3),
             Item("s/S sort", 4),
             Item("r reverse", 6),
             Item("arrows scroll", 5),

@@ -58,7 +58,7 @@ class PoolsPanel(Panel):
 
     def update(self, pools: list[Pool], mounts: dict[int, str]) -> None:
         """Take in the pools as they are now: copies, the model changes its own in place."""
-        self._pools = [_copied(pool) for pool in pools]
+        self._pools = [copied(pool) for pool in pools]
         self._mounts = mounts
 
     @property
@@ -90,7 +90,8 @@ class PoolsPanel(Panel):
         )
 
 
-def _copied(pool: Pool) -> Pool:
+def copied(pool: Pool) -> Pool:
+    """A pool as it is now."""
     shown = copy(pool)
     shown.held, shown.slots, shown.because = dict(pool.held), dict(pool.slots), dict(pool.because)
     return shown

@@ -509,6 +509,60 @@ class TestPools:
         assert frame(view, height=31)[15].split()[1] == "64"
 
 
+class TestMemory:
+    parts = (
+        queued(1, NOW - 5 * SECOND, Opcode.READ),
+        delivered(1, NOW - 4 * SECOND, Opcode.READ, headers=0x7000, entry=0xE0),
+        ended(1, NOW - 4 * SECOND, Opcode.READ),
+        queued(5, NOW - 3 * SECOND, Opcode.WRITE),
+        delivered(5, NOW - 2 * SECOND, Opcode.WRITE, headers=0x7000, entry=0xE0),
+        event(Kind.REGISTER, 0, NOW - 6 * SECOND, queue=3, command_op=1, headers=0x7200, payload=0x9000),
+    )
+
+    def view(self, **options: Any) -> LiveView:
+        view, conversation = LiveView(info(), **options), Conversation()
+        for part in self.parts:
+            conversation.feed(part)
+        view.key("6")
+        view.update(conversation, NOW)
+        return view
+
+    def test_who_has_which_header(self) -> None:
+        lines = frame(self.view())
+        assert f"Queue 3 of connection {CONNECTION}" in lines[3]
+        text = "\n".join(lines)
+        for words in ("Headers buffer: 2 slots", "[ent 0] 0x7000", "WRITE unique=5", "in the server, 3.00s"):
+            assert words in text
+        for words in ("[not used yet] 0x7200", "payload 0x9000", "1 of 2 entries have a request"):
+            assert words in text
+
+    def test_it_is_scrolled(self) -> None:
+        view = self.view()
+        assert "Headers buffer" in "\n".join(frame(view, height=8))
+        view.key("end")
+        assert "Headers buffer" not in "\n".join(frame(view, height=8))
+        assert "Each entry has a payload buffer" in frame(view, height=8)[-2]
+        view.key("home")
+        for key in "sr":  # there is nothing to sort
+            view.key(key)
+        assert "Queue 3" in frame(view, height=8)[3]
+
+    @pytest.mark.parametrize("ascii_only", [False, True])
+    def test_at_every_size(self, *, ascii_only: bool) -> None:
+        view = self.view(ascii_only=ascii_only)
+        for width in range(1, 200, 7):
+            for height in range(1, 30, 3):
+                lines = frame(view, width=width, height=height)
+                assert len(lines) == height
+                assert max(map(cell_len, lines)) <= width
+
+    def test_nothing_was_seen(self) -> None:
+        view = LiveView(info())
+        view.key("6")
+        view.update(Conversation(), NOW)
+        assert "Nothing was seen of a queue yet." in "\n".join(frame(view))
+
+
 class TestTrouble:
     events = (
         event(Kind.REFUSED, 0, NOW, command_op=2, commit_id=77, error=-2, queue=3, comm=b"ser\x1bver", pid=9),
@@ -614,7 +668,7 @@ def busy(**options: Any) -> LiveView:
 
 class TestSizes:
     @pytest.mark.parametrize("ascii_only", [False, True])
-    @pytest.mark.parametrize("key", [*"12345", "?"])
+    @pytest.mark.parametrize("key", [*"123456", "?"])
     def test_no_line_is_wider_than_the_terminal(self, key: str, ascii_only: bool) -> None:
         view = busy(ascii_only=ascii_only)
         view.key(key)
@@ -623,7 +677,7 @@ class TestSizes:
             assert len(lines) == 30
             assert max(map(cell_len, lines)) <= width, width
 
-    @pytest.mark.parametrize("key", [*"12345", "?"])
+    @pytest.mark.parametrize("key", [*"123456", "?"])
     def test_every_height(self, key: str) -> None:
         view = busy()
         view.key(key)
@@ -663,7 +717,7 @@ class TestSizes:
 
     def test_ascii_only(self) -> None:
         view = busy(ascii_only=True)
-        for key in [*"12345", "?"]:
+        for key in [*"123456", "?"]:
             view.key(key)
             assert all(line.isascii() for line in frame(view, width=60, height=40))
         view.key("2")
@@ -722,7 +776,7 @@ class TestKeys:
         view.key("tab")
         assert view.view == "all"
         view.key("backtab")
-        assert view.view == "pools"
+        assert view.view == "memory"
 
     def test_paused_the_picture_stands_still(self) -> None:
         conversation, view = Conversation(), LiveView(info())
@@ -779,5 +833,5 @@ class TestKeys:
 
     def test_the_keys_are_on_the_last_line(self) -> None:
         words = frame(LiveView(info()), width=80)[-1]
-        for word in ("q quit", "space pause", "1-5 view", "s/S sort", "r reverse", "? help", "arrows scroll"):
+        for word in ("q quit", "space pause", "1-6 view", "s/S sort", "r reverse", "? help", "arrows scroll"):
             assert word in words
