@@ -1,7 +1,6 @@
 """The memory that a server shares with the kernel for its queues: header slots of entries, and payload buffers.
 
-Where it lies is told by REGISTER and ADD_BUFPOOL, and by DELIVERED and COMMITTED for entries that were registered
-before the trace began.
+Where it lies is told by REGISTER and ADD_BUFPOOL, and by DELIVERED, which alone says which entry it is.
 """
 
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ import numpy as np
 
 from furtrace.model.pools import Place, Pool
 from furtrace.model.requests import Requests, Requests_
-from furtrace.trace.record import NO_QUEUE, Kind, Records
+from furtrace.trace.record import NO_QUEUE, Kind, Records, among
 from furtrace.wire.commands import CmdReqAddBufpool, parse_cmd_req
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.errors import DecodeError
@@ -60,7 +59,7 @@ class _Known:
     pool: tuple[int, int] = (0, 0)
 
 
-_MESSAGES: Final = (Kind.DELIVERED, Kind.COMMITTED)
+_IS_SETUP: Final = among((Kind.INIT, Kind.REGISTER, Kind.ADD_BUFPOOL))
 
 
 class Memory:
@@ -71,15 +70,16 @@ class Memory:
 
     def feed(self, batch: Records) -> None:
         """Take in a batch."""
-        kinds = batch["kind"]
-        for event in batch[np.isin(kinds, (Kind.INIT, Kind.REGISTER, Kind.ADD_BUFPOOL))]:
+        kinds = np.ascontiguousarray(batch["kind"])
+        for event in batch[_IS_SETUP[kinds]]:
             self._set_up(event)
-        at = np.flatnonzero(np.isin(kinds, _MESSAGES) & (batch["headers"] != 0) & (batch["queue"] != NO_QUEUE))
+        at = np.flatnonzero(kinds == Kind.DELIVERED)
         _, last = np.unique(batch["entry"][at][::-1], return_index=True)
         for event in batch[at[::-1][last]]:
-            known = self._of(event).headers
-            _, payload = known.get(int(event["headers"]), (0, 0))
-            known[int(event["headers"])] = int(event["entry"]), payload
+            if event["headers"] and event["queue"] != NO_QUEUE:
+                known = self._of(event).headers
+                _, payload = known.get(int(event["headers"]), (0, 0))
+                known[int(event["headers"])] = int(event["entry"]), payload
 
     def _of(self, event: np.void) -> _Known:
         return self._known.setdefault((int(event["connection"]), int(event["queue"])), _Known())
