@@ -16,7 +16,7 @@ from rich.text import Text
 
 from furtrace.model.flows import Flow, traits_of
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import HEADER_SIZE, OPERATION_OFFSET, Flag, Kind, Records
+from furtrace.trace.record import HEADER_SIZE, Flag, Kind, Records
 from furtrace.trace.record import Step as Function
 from furtrace.views.arguments import error_text
 from furtrace.views.flow_steps import READY, SETUP_COMMANDS, Side, Step, setup_command, steps_of
@@ -156,7 +156,6 @@ def _message(event: np.void, kind: Kind) -> Iterator[str]:
 
 
 _PAYLOAD_SIZE: Final = 256 + 16  # fuse_uring_ent_in_out.payload_sz
-assert _PAYLOAD_SIZE > OPERATION_OFFSET
 
 
 def request_diagram(flow: Flow, info: TraceInfo, line: str) -> Diagram:
@@ -194,7 +193,10 @@ def _why_missing(missing: Sequence[Step], info: TraceInfo) -> str:
     inner = [step for step in missing if step.sign in _INNER or step.sign.split(":")[0] in _FUNCTIONS]
     count = "1 dim step" if len(missing) == 1 else f"{len(missing)} dim steps"
     if inner and info.steps != "kernel":
-        return f"--steps kernel, where the kernel lets its functions be watched, shows {len(inner)} of {count}."
+        return (
+            f"Of {count}, {len(inner)} would show in a trace with --steps kernel, where the kernel lets its functions "
+            "be watched."
+        )
     names = ", ".join(dict.fromkeys(step.text.lstrip("<>[").rstrip("]") for step in missing))
     return f"{count}: not seen by this trace on this kernel: {names}."
 
