@@ -16,7 +16,7 @@ from furtrace.model.requests import REQUEST, Requests_, first_seen
 from furtrace.trace.record import HINTS, RECORD, Flag, Kind, Records, Step, Transport, among
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.errnos import Errno
-from furtrace.wire.opcodes import Opcode, UringCommand
+from furtrace.wire.opcodes import HeaderPart, Opcode, UringCommand
 
 AFTER_NS: Final = 1_000_000_000
 """How long after a request's end events may follow that belong to it: its buffer goes back, its pages are let go."""
@@ -60,7 +60,8 @@ class Traits:
     the end, ``dry_later``: as the one asked that did. ``waits``: no entry took it at once; ``fetched``: its entry took
     it at the commit of another request, ``early``: which had begun before this one was queued. ``assigned``: an entry
     took it; ``delivered``: the server has had it. ``refused_slot``: its pages could not be put into the slot.
-    ``failed``: it ended with an error.
+    ``failed``: it ended with an error. ``header_calls``: the kernel has a function that copies headers (on the plain
+    dialect Linux 7.2 has it, 6.18 has not).
     """
 
     dialect: Dialect = Dialect.PLAIN
@@ -87,6 +88,7 @@ class Traits:
     refused_slot: bool = False
     lingers: bool = False
     failed: bool = False
+    header_calls: bool = False
     init: bool = False
 
 
@@ -270,6 +272,7 @@ def traits_of(flow: Flow, dialect: Dialect) -> Traits:
     selected, registered = flow.own(Kind.SELECTED), flow.own(Kind.PAGES_REGISTERED)
     took = bool((selected["error"] == 0).any())
     buffer = took or int(row["buffer_id"]) >= 0
+    headers = flow.events[_is(flow.events, Step.COPY_HEADER_TO_RING)]
     at_once, elsewhere, later = _dry(flow)
     return Traits(
         dialect=dialect,
@@ -280,7 +283,7 @@ def traits_of(flow: Flow, dialect: Dialect) -> Traits:
         pool=bool(row["pooled"]),
         buffer=buffer,
         selected=took,
-        argument=int(row["operation_size"]) > 0,
+        argument=int(row["operation_size"]) > 0 or bool((headers["command_op"] == HeaderPart.OP).any()),
         sends=_copied_in(flow) > 0 and (buffer or not row["pooled"]),
         answers=int(row["reply_size"]) > 0 and not len(registered),
         zero_copy=bool(len(registered)) or int(row["slot"]) >= 0,
@@ -297,6 +300,7 @@ def traits_of(flow: Flow, dialect: Dialect) -> Traits:
         delivered=bool(row["delivered_ns"]) or ending_of(row) is Ending.ANSWERED,
         refused_slot=bool((registered["error"] != 0).any()),
         failed=bool(row["error"]),
+        header_calls=bool(len(headers)),
     )
 
 

@@ -123,7 +123,7 @@ K   >fuse_uring_args_to_ring()
 K    >fuse_uring_set_up_zero_copy()  @SET_UP_ZERO_COPY  ?zero_copy
 K     >io_buffer_register_bvec()  @PAGES_REGISTERED  ?zero_copy
 """
-_COPIES_POOL: Final = """
+_COPIES_BY_CALLS: Final = """
 K    >copy_header_to_ring(OP)  @COPY_HEADER_TO_RING:OP  ?argument
 K    >fuse_copy_args()
 K     [copy payload to selected buf]  ?sends,buffer
@@ -133,7 +133,7 @@ K    >copy_header_to_ring(RING_ENT)  @COPY_HEADER_TO_RING:RING_ENT
 K   <fuse_uring_args_to_ring()  @COPIED
 K   >copy_header_to_ring(IN_OUT)  @COPY_HEADER_TO_RING:IN_OUT
 """
-_COPIES_PLAIN: Final = """
+_COPIES_IN_PLACE: Final = """
 K    [copy the operation's header]  ?argument
 K    >fuse_copy_args()
 K     [copy payload to the entry's buffer]  ?sends
@@ -313,7 +313,8 @@ _ENDS: Final = {Ending.ANSWERED: _REPLIES, Ending.ABORTED: _ABORTED, Ending.UNFI
 def _prepares(traits: Traits, depth: int) -> Iterator[Step]:
     yield from parsed(_PREPARES, traits, depth)
     if not traits.refused_slot:
-        yield from parsed(_COPIES_PLAIN if traits.dialect is Dialect.PLAIN else _COPIES_POOL, traits, depth)
+        in_place = traits.dialect is Dialect.PLAIN and not traits.header_calls
+        yield from parsed(_COPIES_IN_PLACE if in_place else _COPIES_BY_CALLS, traits, depth)
 
 
 def _device(traits: Traits) -> Iterator[Step]:

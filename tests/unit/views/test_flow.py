@@ -11,6 +11,7 @@ from furtrace.model.flows import Ending, Flow, Traits
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.merging import Recordings
 from furtrace.trace.record import Flag, Kind, Records
+from furtrace.trace.record import Step as Function
 from furtrace.views.flow import (
     LEAST_WIDTH,
     Diagram,
@@ -164,6 +165,20 @@ def test_brought_by_a_free_entry() -> None:
     texts = _texts(_one(*whole(4, 1000), *whole(6, 2000)))
     assert ">fuse_uring_send_in_task()" in texts
     assert "[the answer to another request]" not in texts
+
+
+def test_a_kernel_of_the_plain_dialect_that_copies_headers_in_a_function() -> None:
+    """As Linux 7.2 does."""
+    copied = [
+        event(Kind.STEP, 1005 + part, unique=6, step=Function.COPY_HEADER_TO_RING, command_op=part, **BUSY, **SERVER)
+        for part in (1, 2, 0)
+    ]
+    rows = rows_of(
+        _one(queued(6, 1000), *copied, delivered(6, 1010), committed(6, 1020), ended(6, 1030)), Dialect.PLAIN
+    )
+    texts = [row.step.text for row in rows if row.event is not None and row.step.sign.startswith("COPY_HEADER")]
+    assert sorted(texts) == [f">copy_header_to_ring({part})" for part in ("IN_OUT", "OP", "RING_ENT")]
+    assert "[copy fuse_in_header]" not in [row.step.text for row in rows]
 
 
 def test_background_requests_have_nobody_to_wake() -> None:
