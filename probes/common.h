@@ -39,6 +39,13 @@ struct ft_settings { u32 armed, others, listed; };
 BPF_ARRAY(settings, struct ft_settings, 1);
 BPF_HASH(connections, u32, u8, 4096);
 
+/*
+ * Connections of which a REGISTER was submitted while their ring was not ready, or not there yet; and those of which
+ * READY was told since, by whoever was the first to put the number in.
+ */
+BPF_TABLE("lru_hash", u32, u8, unready, 1024);
+BPF_TABLE("lru_hash", u32, u8, told_ready, 1024);
+
 /* Threads of the chosen client, learnt from its own requests: whose background requests are its. */
 BPF_TABLE("lru_hash", u32, u8, client_threads, 4096);
 
@@ -61,25 +68,33 @@ BPF_TABLE("lru_hash", u64, u8, verdicts, 65536);
 #define FT_FIRST 0x66747261636531ULL
 #define FT_SECOND 2
 #define FT_LAST 0
+
+/*
+ * By thread, the last of the three that it came by: each of them says that it was there. If the last one is missed, that
+ * the second one ran is still there at the thread's next event, where it tells the second one nothing.
+ */
+#define FT_NONE_RAN 0
+#define FT_FIRST_RAN 1
+#define FT_SECOND_RAN 2
 BPF_TABLE("lru_hash", u32, u8, ran, 65536);
 BPF_F_TABLE("array", u32, u64, stood_in, FT_MOST_CPUS, 1024);
 
 static inline int ft_is_its_turn(void) {
 	volatile u64 role = FT_FIRST;
 	u32 tid = bpf_get_current_pid_tgid(), cpu = bpf_get_smp_processor_id();
-	u8 yes = 1, *mark = ran.lookup(&tid);
+	u8 *mark = ran.lookup(&tid);
 	int is_first = role & 1;   /* not compared with the number, which must stand in one place only */
-	if (!is_first && mark && *mark) {
-		*mark = role == FT_SECOND;
+	u8 before = mark ? *mark : FT_NONE_RAN;
+	u8 now = is_first ? FT_FIRST_RAN : role == FT_SECOND ? FT_SECOND_RAN : FT_NONE_RAN;
+	if (mark)
+		*mark = now;
+	else if (now)
+		ran.update(&tid, &now);
+	if (is_first)
+		return 1;
+	if (before == FT_FIRST_RAN || (before == FT_SECOND_RAN && role == FT_LAST))
 		return 0;
-	}
-	if (is_first || role == FT_SECOND) {
-		if (mark)
-			*mark = 1;
-		else
-			ran.update(&tid, &yes);
-	}
-	u64 *count = is_first ? 0 : stood_in.lookup(&cpu);
+	u64 *count = stood_in.lookup(&cpu);
 	if (count)
 		__sync_fetch_and_add(count, 1);
 	return 1;
@@ -124,6 +139,8 @@ static inline int ft_connection_wanted(u32 connection) {
  */
 static inline void ft_connection_begins(u32 connection) {
 	connections.delete(&connection);
+	unready.delete(&connection);
+	told_ready.delete(&connection);
 }
 
 static inline int ft_opcode_wanted(u32 opcode) {

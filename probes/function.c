@@ -128,26 +128,20 @@ static inline void ft_result(struct ft_record *e, s32 result) {
 
 /* ---- commands ---- */
 
-/* By ring that was seen before it was ready, and its connection: READY is told once, by whoever takes it out. */
-struct ft_unready { u64 ring, connection; };
-BPF_TABLE("lru_hash", struct ft_unready, u8, unready, 1024);
-
-static inline int ft_ready(ft_channel *channel, struct ft_unready *key, u32 connection) {
+static inline int ft_ready(ft_channel *channel) {
 	struct fuse_ring *ring = 0;
 	bool ready = 0;
 	READ(ring, channel->ring);
 	if (ring)
 		READ(ready, ring->ready);
-	key->ring = (u64)ring;
-	key->connection = connection;
 	return ready;
 }
 
 static inline void ft_note_unready(ft_channel *channel) {
-	struct ft_unready key = {};
+	u32 connection = ft_channel_number(channel);
 	u8 yes = 1;
-	if (!ft_ready(channel, &key, ft_channel_number(channel)))
-		unready.update(&key, &yes);
+	if (!ft_ready(channel))
+		unready.update(&connection, &yes);
 }
 
 /* fuse_uring_cmd() begins: a command was submitted. */
@@ -173,8 +167,8 @@ static inline void ft_cmd(struct io_uring_cmd *cmd, u64 issue_flags) {
 }
 
 static inline void ft_tell_ready(ft_channel *channel, u32 connection) {
-	struct ft_unready key = {};
-	if (!ft_ready(channel, &key, connection) || unready.delete(&key))
+	u8 yes = 1;
+	if (!ft_ready(channel) || !unready.lookup(&connection) || told_ready.insert(&connection, &yes))
 		return;
 	if (FT_OPCODES || FT_CLIENT || FT_QUEUES)
 		return;
