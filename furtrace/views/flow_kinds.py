@@ -6,7 +6,7 @@ from typing import Final
 
 from furtrace.model.flows import Ending, Traits
 from furtrace.views.flow_document import buffer_ring, document_steps, pages
-from furtrace.views.flow_steps import READY, Step, setup_command, steps_of
+from furtrace.views.flow_steps import READY, Step, parsed, setup_command, steps_of
 from furtrace.wire.dialect import Dialect
 
 
@@ -82,6 +82,8 @@ def example_steps(kind: Kind, dialect: Dialect) -> list[Step]:
     if kind.name == "pages":
         return list(pages())
     traits = replace(kind.traits, dialect=dialect, pool=kind.traits.pool and dialect is not Dialect.PLAIN)
+    if kind.name == "plain":
+        return [*parsed(_CALLED, traits), *steps_of(traits), *parsed(_CAME_BACK, traits)]
     if dialect is not Dialect.BUFRING:
         return steps_of(traits)
     if kind.name == "no-payload":
@@ -93,5 +95,28 @@ def _setup(dialect: Dialect) -> Iterator[Step]:
     if dialect is Dialect.BUFPOOL:
         yield from setup_command("ADD_QUEUE")
         yield from setup_command("ADD_BUFPOOL")
-    yield from setup_command("REGISTER")
+    for step in setup_command("REGISTER"):
+        yield step
+        if step.sign == "REGISTER":
+            yield from parsed(_WAITING, Traits())
     yield READY
+
+
+# What the kernel's document has around its diagrams; no trace knows the client's call.
+_CALLED: Final = """
+S [waiting for CQEs]
+K "rm /mnt/fuse/file"
+K >sys_unlink()
+K  >fuse_unlink()
+K   [allocate request]
+K   >fuse_send_one()
+"""
+_CAME_BACK: Final = """
+K [req->waitq woken up]
+K  <fuse_unlink()
+K <sys_unlink()
+"""
+_WAITING: Final = """
+S [wait cqe]
+S  >io_uring_wait_cqe() or >io_uring_submit_and_wait()
+"""

@@ -91,9 +91,13 @@ K >io_buffer_unregister(ent->id)
 K >fuse_zero_copy_release() callback
 K [folio_put() for each folio]
 """
-# What the kernel's own document has of "Sending requests with CQEs" from the transport on; its first and last lines are
-# the client's, which a trace does not see.
 SENDING: Final = """
+S [waiting for CQEs]
+K "rm /mnt/fuse/file"
+K >sys_unlink()
+K >fuse_unlink()
+K [allocate request]
+K >fuse_send_one()
 K >fuse_uring_queue_fuse_req()
 K >fuse_uring_add_req_to_ring_ent()
 K >request_wait_answer()
@@ -112,10 +116,15 @@ K >fuse_request_end()
 K [wake up req->waitq]
 K >fuse_uring_next_fuse_req()
 K [wait or handle next req]
+K [req->waitq woken up]
+K <fuse_unlink()
+K <sys_unlink()
 """
 REGISTRATION: Final = """
 S >io_uring_submit()
 S IORING_OP_URING_CMD / FUSE_URING_CMD_REGISTER
+S [wait cqe]
+S >io_uring_wait_cqe() or >io_uring_submit_and_wait()
 K >fuse_uring_cmd()
 K >fuse_uring_register()
 """
