@@ -13,6 +13,7 @@ from pathlib import Path
 from furtrace.probe.errors import ProbeError
 
 BTF_DIRECTORY = Path("/sys/kernel/btf")
+_FUSE = Path("/sys/module/fuse")  # there if it is built in, or loaded
 _KIND_STRUCT, _KIND_UNION, _KIND_ENUM, _KIND_TYPEDEF, _KIND_FUNC = 4, 5, 6, 8, 12
 _PRINTF = ctypes.CFUNCTYPE(None, ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -266,10 +267,15 @@ def running_kernel() -> KernelTypes:
     """Types of the running kernel, those of its fuse module included.
 
     Raises:
-        ProbeError: it has no BTF, or no fuse.
+        ProbeError: it has no BTF, or no fuse, or a fuse module without BTF.
     """
     module = BTF_DIRECTORY / "fuse"
     types = KernelTypes(BTF_DIRECTORY / "vmlinux", module if module.exists() else None)
     if not types.members("fuse_req"):
+        if _FUSE.exists():
+            raise ProbeError(
+                f"The module fuse is loaded, but without BTF ({module} is missing); furtrace needs one that was built "
+                "with the kernel and CONFIG_DEBUG_INFO_BTF_MODULES=y, and that was not stripped of it."
+            )
         raise ProbeError("This kernel has no FUSE, or its module is not loaded; try `modprobe fuse`.")
     return types

@@ -110,6 +110,8 @@ def module_types(module: str) -> int:
         if not failed and info.kernel_btf and name.value == module.encode():
             return int(descriptor)
         os.close(descriptor)
+    if ctypes.get_errno() != errno.ENOENT:  # EPERM: to ask takes CAP_SYS_ADMIN, as the kernel's own types don't
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     raise OSError(errno.ENOENT, f"the kernel has no BTF of the module {module}")
 
 

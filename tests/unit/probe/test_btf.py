@@ -166,6 +166,7 @@ def test_a_module_that_does_not_fit(vmlinux: Path, garbage: bytes) -> None:
 def running(monkeypatch: pytest.MonkeyPatch, vmlinux: Path) -> Iterator[Path]:
     """``running_kernel()`` with its directory elsewhere; nothing of it stays cached."""
     monkeypatch.setattr(btf, "BTF_DIRECTORY", vmlinux.parent)
+    monkeypatch.setattr(btf, "_FUSE", vmlinux.with_name("loaded"))
     btf.running_kernel.cache_clear()
     yield vmlinux
     btf.running_kernel.cache_clear()
@@ -180,11 +181,16 @@ def test_running_kernel_with_fuse_as_a_module(running: Path) -> None:
     assert btf.running_kernel().members("fuse_uring_ent_in_out") == {"buf_id"}
 
 
-def test_running_kernel_without_fuse(running: Path) -> None:
+@pytest.mark.parametrize(
+    ("loaded", "said"), [(False, "modprobe fuse"), (True, "module fuse is loaded, but without BTF")]
+)
+def test_running_kernel_without_fuse(running: Path, loaded: bool, said: str) -> None:
     made = btf_file.Btf()
     made.integer("int", 4)
     running.write_bytes(made.build())
-    with pytest.raises(ProbeError, match="modprobe fuse") as problem:
+    if loaded:
+        running.with_name("loaded").mkdir()
+    with pytest.raises(ProbeError, match=said) as problem:
         btf.running_kernel()
     assert _is_a_sentence(problem)
 
