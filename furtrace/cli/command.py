@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Final
 
 from furtrace.probe.errors import ProbeError
@@ -55,6 +55,11 @@ def _show(sink: IO[bytes]) -> None:
     sink.seek(0)
     sys.stderr.buffer.write(sink.read())
     sys.stderr.flush()
+
+
+def has_ended(process: "subprocess.Popen[bytes]") -> Callable[[], bool]:
+    """Tells whether a command has ended."""
+    return lambda: process.poll() is not None
 
 
 def exit_status(process: "subprocess.Popen[bytes]") -> int:

@@ -5,13 +5,13 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
-from furtrace.cli.command import exit_status, running
+from furtrace.cli.command import exit_status, has_ended, running
 from furtrace.cli.keeping import kept
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
@@ -24,9 +24,6 @@ from furtrace.probe.live import LiveTrace, Target
 from furtrace.probe.privilege import check_privilege
 from furtrace.probe.vantage import Vantage, Vantages
 from furtrace.trace.record import Records
-
-if TYPE_CHECKING:
-    import subprocess
 
 _GRACE_SECONDS: Final = 0.2
 """How long after a request's end its last events may take to come."""
@@ -89,7 +86,7 @@ def _trace(
         _announce(trace)
         keeper = stack.enter_context(kept(path, trace.info))
         process = stack.enter_context(running(command)) if command else None
-        done = None if process is None else _has_ended(process)
+        done = None if process is None else has_ended(process)
         wanted = choice.wanted
         shown = AtOnce(wanted, trace.info.mounts) if wanted.by_request else None
         loop = TraceLoop(trace, playing(shown, whole=True), Limits(seconds, done), keeper)
@@ -105,10 +102,6 @@ def _announce(trace: LiveTrace) -> None:
         click.echo(f"Waiting for a FUSE mount on {trace.waiting_for}; Ctrl-C ends.", err=True)
     else:
         click.echo(f"Tracing on Linux {trace.info.kernel}, by {trace.info.vantage}; Ctrl-C ends.", err=True)
-
-
-def _has_ended(process: "subprocess.Popen[bytes]") -> Callable[[], bool]:
-    return lambda: process.poll() is not None
 
 
 class _Until:

@@ -5,12 +5,11 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from furtrace.cli.command import exit_status, running
+from furtrace.cli.command import exit_status, has_ended, running
 from furtrace.cli.errors import OutputError
 from furtrace.cli.keeping import kept
 from furtrace.cli.options import What, filter_options, filters_text, probe_options, what
@@ -23,9 +22,6 @@ from furtrace.probe.filters import Filters
 from furtrace.probe.live import LiveTrace, Target
 from furtrace.probe.vantage import Vantage
 from furtrace.views.terminal import Terminal
-
-if TYPE_CHECKING:
-    import subprocess
 
 
 @click.command("live", short_help="Trace as it happens.")
@@ -64,10 +60,6 @@ def command(plain: bool, events: bool, as_json: bool, **options: Any) -> None:
     sys.exit(_Live(wanted, options, lines=lines, events=events, as_json=as_json).run())
 
 
-def _has_ended(process: "subprocess.Popen[bytes]") -> Callable[[], bool]:
-    return lambda: process.poll() is not None
-
-
 class _Live:
     """One run of the command."""
 
@@ -94,7 +86,7 @@ class _Live:
             process = None
             if self._options["command"]:
                 process = stack.enter_context(running(self._options["command"], quiet=not self._lines))
-                limits.done = _has_ended(process)
+                limits.done = has_ended(process)
             loop = TraceLoop(trace, self._conversation, limits, keeper)
             reason = self._show(trace, loop, stopping)
             ended_by_itself = process is not None and process.poll() is not None

@@ -8,16 +8,14 @@ from typing import Any, Final
 
 from rich.console import Console, RenderableType
 
-from furtrace.cli.errors import WriteError
-from furtrace.cli.keeping import shown
+from furtrace.cli.keeping import writing
 from furtrace.cli.outputs import ascii_only
 from furtrace.cli.showing import show
-from furtrace.trace.errors import RecordingError
 from furtrace.trace.files import create
+from furtrace.views.fitting import drawn_width
 from furtrace.views.live_table import ASCII, UNICODE, Glyphs
 
 _REPORT_WIDTH: Final = 120
-_LEAST_WIDTH, _MOST_WIDTH = 72, 160
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ def put(pictures: Sequence[Picture], places: Places) -> None:
 
 def _recorded(pictures: Sequence[Picture]) -> Console:
     """All of them, as rich remembers what it would have written; as wide as the terminal, or as COLUMNS says."""
-    width = min(max(shutil.get_terminal_size((_REPORT_WIDTH, 1)).columns, _LEAST_WIDTH), _MOST_WIDTH)
+    width = drawn_width(shutil.get_terminal_size((_REPORT_WIDTH, 1)).columns)
     with open(os.devnull, "w") as nowhere:  # noqa: PTH123
         console = Console(file=nowhere, record=True, width=width, highlight=False, force_terminal=True)
         for picture in pictures:
@@ -75,10 +73,5 @@ def _write(path: str, text: str, *, force: bool) -> None:
     Raises:
         WriteError: it can't be made.
     """
-    try:
-        with os.fdopen(create(path, force=force), "wb") as file:
-            file.write(text.encode())
-    except RecordingError as problem:
-        raise WriteError(f"{shown(path)} can't be made: {problem}.") from None
-    except OSError as error:
-        raise WriteError(f"{shown(path)} can't be written: {os.strerror(error.errno or 0)}.") from None
+    with writing(path), os.fdopen(create(path, force=force), "wb") as file:
+        file.write(text.encode())

@@ -6,11 +6,11 @@ import mmap
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import click
 
-from furtrace.cli.command import exit_status, running
+from furtrace.cli.command import exit_status, has_ended, running
 from furtrace.cli.keeping import Files, Keeper, closing, shown, writing
 from furtrace.cli.options import What, filter_options, filters_text, probe_options, what
 from furtrace.cli.sizes import FileRing, Size, size_text
@@ -20,9 +20,6 @@ from furtrace.probe.live import LiveTrace, Target
 from furtrace.probe.vantage import Vantage
 from furtrace.trace.files import RingOfFiles, SingleFile, check
 from furtrace.trace.record import Records, no_records, until_event
-
-if TYPE_CHECKING:
-    import subprocess
 
 _INTERVAL: Final = 0.1
 _NEARLY_FULL: Final = 0.25  # of the ring buffer: do not sleep any more
@@ -121,7 +118,7 @@ class _Record:
             self._began = time.monotonic()
             if self._options["command"]:
                 process = stack.enter_context(running(self._options["command"], own_output=True))
-            reason = self._record(stopping, _has_ended(process) if process is not None else None)
+            reason = self._record(stopping, has_ended(process) if process is not None else None)
             ended_by_itself = process is not None and process.poll() is not None
         self._say(reason)
         return exit_status(process) if process is not None and ended_by_itself else 0
@@ -233,10 +230,6 @@ class _Progress:
         """Make room for what comes after it."""
         if self._shows:
             click.echo("\r\x1b[K", nl=False, err=True)
-
-
-def _has_ended(process: "subprocess.Popen[bytes]") -> Callable[[], bool]:
-    return lambda: process.poll() is not None
 
 
 def _pages(size: int) -> int:

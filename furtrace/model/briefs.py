@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from furtrace.model.requests import BRINGERS, WRITERS, Places
-from furtrace.trace.record import OPERATION_OFFSET, RECORD, Flag, Kind, Records, no_records
+from furtrace.trace.record import OPERATION_OFFSET, PAYLOAD_SIZE_OFFSET, RECORD, Flag, Kind, Records, no_records
 from furtrace.wire.opcodes import Opcode
 
 _LONG: Final = ("header", "extra")
@@ -94,7 +94,7 @@ class Briefs:
         about = _TELLING[np.minimum(opcodes, len(_TELLING) - 1)]
         at = np.flatnonzero((about == Kind.COMMITTED) & (kinds == Kind.COMMITTED))
         at = at[(self.events["flags"][at] & Flag.HEADER_FROM_SERVER) != 0]
-        answers[at] = self._header(at, _PAYLOAD_SIZE_OFFSET, "<u4")
+        answers[at] = self._header(at, PAYLOAD_SIZE_OFFSET, "<u4")
         at = np.flatnonzero((about == Kind.ENDED) & (kinds == Kind.ENDED))
         sizes, wide = self.events["header_size"][at], opcodes[at] == Opcode.COPY_FILE_RANGE_64
         narrow = at[~wide & (sizes >= OPERATION_OFFSET + 4)]
@@ -112,6 +112,5 @@ def _telling() -> npt.NDArray[np.uint8]:
 
 
 _TELLING: Final = _telling()
-_PAYLOAD_SIZE_OFFSET: Final = 256 + 16  # fuse_uring_ent_in_out.payload_sz
 assert RECORD.fields is not None
 assert RECORD.fields["header"][1] == _SIZE

@@ -12,8 +12,19 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.model.requests import REQUEST, Requests_, first_seen
-from furtrace.trace.record import HINTS, RECORD, Flag, Kind, Records, Step, Transport, among
+from furtrace.model.requests import REQUEST, Requests_, begin_of
+from furtrace.trace.record import (
+    HEADER_SIZE,
+    HINTS,
+    PAYLOAD_SIZE_OFFSET,
+    RECORD,
+    Flag,
+    Kind,
+    Records,
+    Step,
+    Transport,
+    among,
+)
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.errnos import Errno
 from furtrace.wire.opcodes import HeaderPart, Opcode, UringCommand
@@ -49,12 +60,11 @@ class Ending(StrEnum):
 class Traits:
     """What decides which steps a request goes through.
 
-    ``device``: it goes by ``/dev/fuse``. ``init``: it is FUSE_INIT. ``pool``: its queue takes payload buffers from a
-    pool, or from a buffer ring. ``buffer``: it had one of them; ``selected``: which was taken for it, and not left by
-    the request before. ``argument``: its operation has a structure of its own; ``sends``, ``answers``: the request, the
-    reply has payload that is copied. ``zero_copy``: its pages are put into a slot; ``fixed``: how often the server's
-    I/O used them; ``lingers``: they were let go only after they had left it. ``recycled``: its buffer went back to the
-    pool.
+    ``device``: it goes by ``/dev/fuse``. ``init``: it is FUSE_INIT. ``buffer``: it had a payload buffer of its queue's
+    pool, or buffer ring; ``selected``: which was taken for it, and not left by the request before. ``argument``: its
+    operation has a structure of its own; ``sends``, ``answers``: the request, the reply has payload that is copied.
+    ``zero_copy``: its pages are put into a slot; ``fixed``: how often the server's I/O used them; ``lingers``: they
+    were let go only after they had left it. ``recycled``: its buffer went back to the pool.
 
     ``dry``: how often no buffer was free as it was queued, ``dry_elsewhere``: as entries asked that did not get it in
     the end, ``dry_later``: as the one asked that did. ``waits``: no entry took it at once; ``fetched``: its entry took
@@ -68,7 +78,6 @@ class Traits:
     ending: Ending = Ending.ANSWERED
     device: bool = False
     background: bool = False
-    pool: bool = False
     buffer: bool = False
     selected: bool = False
     argument: bool = False
@@ -113,7 +122,7 @@ class Flow:
     @property
     def begin_ns(self) -> int:
         """When the first of its events was, or of those that led to it in the kernel."""
-        return int(self.events["ns"].min()) if len(self.events) else _begin(self.row)
+        return int(self.events["ns"].min()) if len(self.events) else begin_of(self.row)
 
     def is_own(self, event: np.void) -> bool:
         """Whether an event is of this request itself."""
@@ -140,6 +149,7 @@ class Gathering:
 
     def __init__(self, rows: Requests_) -> None:
         self._rows = rows
+        self._begins = [begin_of(row) for row in rows]
         self._parts: list[list[Records]] = [[] for _ in rows]
         self._doubtful = [bool(row["uncertain"]) for row in rows]
         self._last_ns = max((int(row["ended_ns"]) + AFTER_NS for row in rows), default=0)
@@ -151,8 +161,8 @@ class Gathering:
 
     def feed(self, batch: Records) -> None:
         """Take in a batch."""
-        for at, row in enumerate(self._rows):
-            mine = _about(batch, row)
+        for at, (row, begin) in enumerate(zip(self._rows, self._begins, strict=True)):
+            mine = _about(batch, row, begin)
             if mine.any():
                 self._parts[at].append(batch[mine].copy())
 
@@ -164,14 +174,10 @@ class Gathering:
         ]
 
 
-def _begin(row: np.void) -> int:
-    return int(first_seen(np.array([row], REQUEST))[0])
-
-
-def _about(batch: Records, row: np.void) -> npt.NDArray[np.bool_]:
+def _about(batch: Records, row: np.void, begin: int) -> npt.NDArray[np.bool_]:
     """Which events may tell of a request: its own, and of its entry, its server's and its client's thread meanwhile."""
     times, kinds, steps, threads = batch["ns"], batch["kind"], batch["step"], batch["tid"]
-    begin, end = _begin(row), int(row["ended_ns"])
+    end = int(row["ended_ns"])
     meanwhile = times >= begin - _EARLIER_NS
     if end:
         meanwhile &= times <= end + AFTER_NS
@@ -195,7 +201,8 @@ def _flow(row: np.void, parts: Sequence[Records], *, doubtful: bool) -> Flow:
     events = np.concatenate([np.empty(0, RECORD), *parts])
     events = events[np.argsort(events["ns"], kind="stable")]
     own = events["unique"] == row["unique"]
-    led = [_prior(row, events, own), _queueing(row, events, own), *_turns(row, events, own)]
+    prior = _prior(row, events, own)
+    led = [prior, _queueing(row, events, own), *_turns(row, events, fetched=prior is not None)]
     led += [_returned(row, events), _torn_down(row, events)]
     chosen = sorted({*np.flatnonzero(own).tolist(), *(at for at in led if at is not None)})
     return Flow(row, events[chosen], doubtful)
@@ -240,11 +247,11 @@ def _queueing(row: np.void, events: Records, own: npt.NDArray[np.bool_]) -> int 
     return at
 
 
-def _turns(row: np.void, events: Records, own: npt.NDArray[np.bool_]) -> list[int | None]:
+def _turns(row: np.void, events: Records, *, fetched: bool) -> list[int | None]:
     """When its entry looked for a request: as it found this one, and after this one's commit."""
     turns, times = _is(events, Step.GET_NEXT_FUSE_REQ), events["ns"]
     found = None
-    if _prior(row, events, own) is not None:
+    if fetched:
         found = _last(turns & (times >= row["queued_ns"]) & (times <= (row["assigned_ns"] or row["delivered_ns"])))
     after = _first(turns & (times >= row["committed_ns"])) if row["committed_ns"] else None
     return [found, after]
@@ -268,7 +275,7 @@ _NEVER: Final = np.uint64(np.iinfo(np.uint64).max)
 
 def traits_of(flow: Flow, dialect: Dialect) -> Traits:
     """What a request's events tell of the way that it took."""
-    row, prior = flow.row, flow.prior_commit()
+    row, prior, ending = flow.row, flow.prior_commit(), ending_of(flow.row)
     selected, registered = flow.own(Kind.SELECTED), flow.own(Kind.PAGES_REGISTERED)
     took = bool((selected["error"] == 0).any())
     buffer = took or int(row["buffer_id"]) >= 0
@@ -276,11 +283,10 @@ def traits_of(flow: Flow, dialect: Dialect) -> Traits:
     at_once, elsewhere, later = _dry(flow)
     return Traits(
         dialect=dialect,
-        ending=ending_of(row),
+        ending=ending,
         device=row["transport"] == Transport.DEV,
         init=bool(row["opcode"] == Opcode.INIT),
         background=bool(row["flags"] & Flag.BACKGROUND),
-        pool=bool(row["pooled"]),
         buffer=buffer,
         selected=took,
         argument=int(row["operation_size"]) > 0 or bool((headers["command_op"] == HeaderPart.OP).any()),
@@ -297,7 +303,7 @@ def traits_of(flow: Flow, dialect: Dialect) -> Traits:
         fetched=prior is not None,
         early=prior is not None and bool(prior["ns"] < row["queued_ns"]),
         assigned=bool(row["entry"]),
-        delivered=bool(row["delivered_ns"]) or ending_of(row) is Ending.ANSWERED,
+        delivered=bool(row["delivered_ns"]) or ending is Ending.ANSWERED,
         refused_slot=bool((registered["error"] != 0).any()),
         failed=bool(row["error"]),
         header_calls=bool(len(headers)),
@@ -323,16 +329,22 @@ def _lingers(flow: Flow) -> bool:
 def _copied_in(flow: Flow) -> int:
     """Bytes of payload that came with the request, as the server was told."""
     delivered = flow.own(Kind.DELIVERED)
-    if not len(delivered) or not delivered["header_size"][-1]:
+    size = told_size(delivered[-1]) if len(delivered) else None
+    if size is None:
         return 0
-    size = int.from_bytes(delivered["header"][-1].tobytes()[_PAYLOAD_SIZE : _PAYLOAD_SIZE + 4], "little")
     registered = flow.own(Kind.PAGES_REGISTERED)
     zero_copied = int(registered["length"][-1]) if len(registered) and registered["flags"][-1] & _READABLE else 0
     return size - zero_copied
 
 
-_PAYLOAD_SIZE: Final = 256 + 16  # fuse_uring_ent_in_out.payload_sz
 _READABLE: Final = np.uint16(Flag.PAGES_READABLE)
+
+
+def told_size(event: np.void) -> int | None:
+    """``payload_sz`` in the header of a DELIVERED or COMMITTED, in bytes; None: the header could not be read."""
+    if event["header_size"] < HEADER_SIZE:
+        return None
+    return int.from_bytes(event["header"].tobytes()[PAYLOAD_SIZE_OFFSET : PAYLOAD_SIZE_OFFSET + 4], "little")
 
 
 def ending_of(row: np.void) -> Ending:

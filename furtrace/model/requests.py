@@ -10,7 +10,18 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.trace.record import NO_BUFFER, NO_QUEUE, OPERATION_OFFSET, RECORD, Flag, Kind, Records, Step, Transport
+from furtrace.trace.record import (
+    NO_BUFFER,
+    NO_QUEUE,
+    OPERATION_OFFSET,
+    PAYLOAD_SIZE_OFFSET,
+    RECORD,
+    Flag,
+    Kind,
+    Records,
+    Step,
+    Transport,
+)
 from furtrace.wire.opcodes import Opcode
 
 REQUEST: Final = np.dtype(
@@ -119,7 +130,6 @@ MOST_OPEN: Final = 100_000
 request waited takes it back, and no tracepoint tells)."""
 
 _ANSWER: Final = REQUEST["answer"].itemsize
-_PAYLOAD_SIZE_OFFSET: Final = 256 + 16  # fuse_uring_ent_in_out.payload_sz
 _MOST_U2: Final = 0xFFFF
 
 
@@ -349,6 +359,11 @@ def first_seen(rows: Requests_) -> npt.NDArray[np.uint64]:
     return first_of(rows, np.arange(len(rows)), _TIMES)
 
 
+def begin_of(row: np.void) -> int:
+    """The same of one request."""
+    return int(first_seen(np.array([row], REQUEST))[0])
+
+
 def first_of(rows: Requests_, at: Places, columns: tuple[str, ...]) -> npt.NDArray[np.uint64]:
     """The first of these columns that is not 0, for each row at ``at``."""
     first: npt.NDArray[np.uint64] = rows[columns[0]][at]
@@ -557,7 +572,7 @@ def _fill_committed(rows: Requests_, events: Events, at: Places) -> None:
     _fill_place(rows, events, at)
     whole = (events["flags"] & Flag.HEADER_FROM_SERVER) != 0
     headers = events.only(whole)["header"]
-    rows["reply_size"][at[whole]] = _part(headers, _PAYLOAD_SIZE_OFFSET, 4).view("<u4")
+    rows["reply_size"][at[whole]] = _part(headers, PAYLOAD_SIZE_OFFSET, 4).view("<u4")
 
 
 def _fill_ended(rows: Requests_, events: Events, at: Places) -> None:

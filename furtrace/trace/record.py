@@ -27,6 +27,8 @@ PART_SIZE = HEADER_SIZE + EXTRA_SIZE
 """Most bytes of payload in one ENTRIES, and in a record of :data:`PAYLOADS`; most bytes of a MOUNTED's path."""
 OPERATION_OFFSET = 128
 """Where the operation's own header starts in ``header`` (``fuse_uring_req_header.op_in``)."""
+PAYLOAD_SIZE_OFFSET = 256 + 16
+"""Where ``fuse_uring_ent_in_out.payload_sz`` stands in ``header``: 4 bytes."""
 
 
 class Kind(IntEnum):

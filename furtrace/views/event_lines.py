@@ -14,6 +14,7 @@ from furtrace.trace.record import (
     NO_CPU,
     NO_QUEUE,
     OPERATION_OFFSET,
+    PAYLOAD_SIZE_OFFSET,
     Flag,
     Kind,
     Records,
@@ -166,7 +167,7 @@ def _part(events: Records, at: Places, offset: int, size: int) -> npt.NDArray[np
 def _add_message(bodies: list[str], events: Records, at: Places) -> None:
     """What server and kernel tell each other in an entry, and where its data is."""
     at = at[events["transport"][at] == Transport.URING]
-    payload_sizes = _part(events, at, _PAYLOAD_SIZE_OFFSET, 4).view("<u4")[:, 0]
+    payload_sizes = _part(events, at, PAYLOAD_SIZE_OFFSET, 4).view("<u4")[:, 0]
     columns = (events["commit_id"][at], payload_sizes, events["header_size"][at], events["flags"][at] & _IN_PLACE)
     for place_, commit, payload, has_header, is_placed in zip(
         at.tolist(), *(each.tolist() for each in columns), strict=True
@@ -175,7 +176,6 @@ def _add_message(bodies: list[str], events: Records, at: Places) -> None:
         bodies[place_] += " ".join([text, *place_words(events[place_])]) if is_placed else text
 
 
-_PAYLOAD_SIZE_OFFSET: Final = 256 + 16  # fuse_uring_ent_in_out.payload_sz
 _IN_PLACE: Final = np.uint16(Flag.HAS_BUFFER | Flag.HAS_SLOT)
 
 

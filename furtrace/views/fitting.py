@@ -8,9 +8,16 @@ from rich.cells import cell_len, set_cell_size
 
 from furtrace.views.live_table import Glyphs
 
+LEAST_DRAWN, MOST_DRAWN = 72, 160
+"""Columns that a drawing has at least, and at most."""
 _GAP: Final = 2
 _LEAST: Final = 32
 """Columns that a text which may be cut has at least."""
+
+
+def drawn_width(columns: int) -> int:
+    """The columns that a drawing takes where there are so many."""
+    return max(LEAST_DRAWN, min(columns, MOST_DRAWN))
 
 
 @dataclass(frozen=True)

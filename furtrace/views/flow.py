@@ -14,11 +14,12 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from furtrace.model.flows import Flow, traits_of
+from furtrace.model.flows import Flow, told_size, traits_of
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import HEADER_SIZE, Flag, Kind, Records
+from furtrace.trace.record import Flag, Kind, Records
 from furtrace.trace.record import Step as Function
 from furtrace.views.arguments import error_text
+from furtrace.views.fitting import drawn_width
 from furtrace.views.flow_steps import READY, SETUP_COMMANDS, Side, Step, setup_command, steps_of
 from furtrace.views.live_table import Glyphs
 from furtrace.views.ring_events import details, place_words, step_name
@@ -28,9 +29,6 @@ from furtrace.views.wrapping import wrapped
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.opcodes import command_name, header_part_name
 
-LEAST_WIDTH: Final = 72
-"""Columns that a diagram has at least."""
-_MOST_WIDTH: Final = 160
 _TIME: Final = 7
 _NARROW: Final = 100
 """Columns below which calls are indented by one, not by two."""
@@ -54,13 +52,12 @@ class Row:
 class Diagram:
     """A diagram.
 
-    ``title``: which request it is of. ``server``: what the right column is called. ``begin_ns``: what times are since;
-    0: the first row that has one. ``notes``: what there is to say below it.
+    ``title``: which request it is of. ``begin_ns``: what times are since; 0: the first row that has one. ``notes``:
+    what there is to say below it.
     """
 
     title: str
     rows: Sequence[Row]
-    server: str = "FUSE server"
     begin_ns: int = 0
     notes: Sequence[str] = ()
 
@@ -137,25 +134,26 @@ def carried(event: np.void, flow: Flow) -> str:
     if kind is Kind.ENDED:
         return f"error={error_text(int(event['error']))}"
     if kind in (Kind.REFUSED, Kind.STOPPED):
-        return f"{command_name(int(event['command_op']))} = {error_text(int(event['error']))}"
+        return _refusal(event)
     return details(event, kind)
+
+
+def _refusal(event: np.void) -> str:
+    return f"{command_name(int(event['command_op']))} = {error_text(int(event['error']))}"
 
 
 def _message(event: np.void, kind: Kind) -> Iterator[str]:
     """What stands in an entry's header, and where the payload is."""
     if event["commit_id"]:
         yield f"commit_id={event['commit_id']}"
-    if event["header_size"] >= HEADER_SIZE:
-        header = event["header"].tobytes()
-        yield f"payload_sz={int.from_bytes(header[_PAYLOAD_SIZE : _PAYLOAD_SIZE + 4], 'little')}"
+    size = told_size(event)
+    if size is not None:
+        yield f"payload_sz={size}"
     if event["headers"]:
         yield f"headers={int(event['headers']):#x}"
     yield from place_words(event)
     if kind is Kind.COMMITTED and event["flags"] & Flag.HAS_ERROR:
         yield f"error={error_text(int(event['error']))}"
-
-
-_PAYLOAD_SIZE: Final = 256 + 16  # fuse_uring_ent_in_out.payload_sz
 
 
 def request_diagram(flow: Flow, info: TraceInfo, line: str) -> Diagram:
@@ -228,8 +226,7 @@ def setup_diagram(events: Records, info: TraceInfo, title: str) -> Diagram:
         if kind is Kind.READY:
             rows.append(Row(READY, event))
         elif kind is Kind.REFUSED:
-            text = f"{command_name(int(event['command_op']))} = {error_text(int(event['error']))}"
-            rows.append(Row(Step(Side.SERVER, 0, "[CQE received]", "REFUSED"), event, text))
+            rows.append(Row(Step(Side.SERVER, 0, "[CQE received]", "REFUSED"), event, _refusal(event)))
         else:
             rows += _command_rows(event, kind, returns, Dialect(info.dialect))
     if all(row.step is not READY for row in rows):
@@ -313,8 +310,7 @@ class FlowView:
         self._bar = "|" if glyphs.ascii_only else "\N{BOX DRAWINGS LIGHT VERTICAL}"
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        width = max(LEAST_WIDTH, min(options.max_width, _MOST_WIDTH))
-        for line in self.lines(width):
+        for line in self.lines(drawn_width(options.max_width)):
             line.no_wrap, line.overflow = True, "ignore"
             yield line
 
@@ -325,7 +321,7 @@ class FlowView:
             yield Text(text, "bold")
         yield Text("")
         columns = _Columns.of(diagram.rows, width)
-        yield self._line(("", ""), "Kernel", diagram.server, columns, "bold", "bold")
+        yield self._line(("", ""), "Kernel", "FUSE server", columns, "bold", "bold")
         last: int | None = None
         begin = diagram.begin_ns
         for row in diagram.rows:

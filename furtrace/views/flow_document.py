@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from furtrace.model.flows import Ending, Traits
-from furtrace.views.flow_steps import Side, Step, parsed
+from furtrace.views.flow_steps import Step, parsed
 
 _BUFFER_RING: Final = """
 K [client request arrives]  @QUEUED
@@ -141,6 +141,3 @@ def document_steps(traits: Traits, *, write: bool) -> list[Step]:
     if traits.ending is not Ending.ANSWERED:
         raise ValueError("the document shows requests that are answered")
     return list(zero_copy(traits, write=write) if traits.zero_copy else buffer_ring(traits))
-
-
-assert {Side.KERNEL, Side.SERVER} == set(Side)

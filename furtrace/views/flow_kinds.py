@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from furtrace.model.flows import Ending, Traits
-from furtrace.views.flow_document import buffer_ring, document_steps, pages
+from furtrace.views.flow_document import document_steps, pages
 from furtrace.views.flow_steps import READY, Step, parsed, setup_command, steps_of
 from furtrace.wire.dialect import Dialect
 
@@ -25,7 +25,7 @@ _ALL: Final = (Dialect.PLAIN, Dialect.BUFPOOL)
 _POOLS: Final = (Dialect.BUFPOOL,)
 _RINGS: Final = (Dialect.BUFRING, Dialect.BUFPOOL)
 _ENTRY: Final = Traits(argument=True, sends=True, answers=True)
-_POOL: Final = replace(_ENTRY, pool=True, buffer=True, selected=True, recycled=True)
+_POOL: Final = replace(_ENTRY, buffer=True, selected=True, recycled=True)
 _EMPTY: Final = replace(_POOL, buffer=False, selected=False, recycled=False, sends=False, answers=False)
 _ZERO: Final = replace(_EMPTY, zero_copy=True, fixed=1)
 _MIXED: Final = replace(_POOL, zero_copy=True, fixed=1, sends=False, answers=False)
@@ -81,13 +81,11 @@ def example_steps(kind: Kind, dialect: Dialect) -> list[Step]:
         return list(_setup(dialect))
     if kind.name == "pages":
         return list(pages())
-    traits = replace(kind.traits, dialect=dialect, pool=kind.traits.pool and dialect is not Dialect.PLAIN)
+    traits = replace(kind.traits, dialect=dialect)
     if kind.name == "plain":
         return [*parsed(_CALLED, traits), *steps_of(traits), *parsed(_CAME_BACK, traits)]
     if dialect is not Dialect.BUFRING:
         return steps_of(traits)
-    if kind.name == "no-payload":
-        return list(buffer_ring(traits))
     return document_steps(traits, write=kind.write)
 
 

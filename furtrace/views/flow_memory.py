@@ -10,13 +10,12 @@ from rich.text import Text
 
 from furtrace.model.memory import HeaderSlot, QueueMemory
 from furtrace.model.pools import Holding, Pool
-from furtrace.model.requests import REQUEST, first_seen, state
+from furtrace.model.requests import begin_of, state
+from furtrace.views.fitting import drawn_width
 from furtrace.views.live_table import Glyphs
 from furtrace.views.units import duration
 from furtrace.wire.opcodes import opcode_name
 
-_LEAST_WIDTH: Final = 72
-_MOST_WIDTH: Final = 160
 _BOX: Final = 24
 """Cells of a box at least."""
 _GAUGE: Final = 20
@@ -35,7 +34,7 @@ class MemoryView:
         self._memory, self._now_ns, self._glyphs = memory, now_ns, glyphs
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        for line in self.lines(max(_LEAST_WIDTH, min(options.max_width, _MOST_WIDTH))):
+        for line in self.lines(drawn_width(options.max_width)):
             yield Text(line, no_wrap=True, overflow="ignore")
 
     def lines(self, width: int) -> Iterator[str]:
@@ -60,7 +59,7 @@ class MemoryView:
         return [f"{name} {slot.address:#x}", *payload, *held.split("\n")]
 
     def _request(self, row: np.void) -> str:
-        age = duration(self._now_ns - int(first_seen(np.array([row], REQUEST))[0]))
+        age = duration(self._now_ns - begin_of(row))
         return f"{opcode_name(int(row['opcode']))} unique={row['unique']}\n{state(row)}, {age}"
 
     def _pool(self, pool: Pool, width: int) -> Iterator[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from rich.segment import Segment
 
 from furtrace.model.conversation import Conversation
+from furtrace.views.fitting import LEAST_DRAWN
 from furtrace.views.flow_memory import MemoryView
 from furtrace.views.live_pools import copied
 from furtrace.views.live_table import Cell, Column, Glyphs, Line, Order, Panel, fitted, rule_line
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from furtrace.model.memory import QueueMemory
 
 _NOTHING: Final = "Nothing was seen of a queue yet."
-_LEAST_WIDTH: Final = 72
 
 
 class MemoryPanel(Panel):
@@ -58,5 +58,5 @@ class MemoryPanel(Panel):
     def _picture(self, width: int) -> list[str]:
         lines: list[str] = []
         for queue in self._queues:
-            lines += ["", *MemoryView(queue, self._now_ns, self.glyphs).lines(max(width, _LEAST_WIDTH))]
+            lines += ["", *MemoryView(queue, self._now_ns, self.glyphs).lines(max(width, LEAST_DRAWN))]
         return lines[1:] or [_NOTHING]

@@ -12,8 +12,8 @@ from furtrace.trace.info import TraceInfo
 from furtrace.trace.merging import Recordings
 from furtrace.trace.record import Flag, Kind, Records
 from furtrace.trace.record import Step as Function
+from furtrace.views.fitting import LEAST_DRAWN
 from furtrace.views.flow import (
-    LEAST_WIDTH,
     Diagram,
     FlowView,
     diagram_object,
@@ -95,7 +95,7 @@ def test_no_name_of_a_function_is_broken(flows: tuple[TraceInfo, list[Flow]]) ->
     info, found = flows
     for flow in found[::23]:
         diagram = request_diagram(flow, info, "a request")
-        text = "\n".join(_lines(diagram, LEAST_WIDTH))
+        text = "\n".join(_lines(diagram, LEAST_DRAWN))
         for row in diagram.rows:
             if row.step.side is Side.KERNEL and row.step.text[0] in "<>":
                 assert row.step.text in text
@@ -317,8 +317,8 @@ K   <c()  ?buffer,!failed
 @pytest.mark.parametrize("dialect", [Dialect.PLAIN, Dialect.BUFPOOL])
 @pytest.mark.parametrize("device", [False, True])
 def test_whatever_a_request_is_like_it_can_be_drawn(ending: Ending, dialect: Dialect, *, device: bool) -> None:
-    for bits in range(1 << 7):
-        names = ("background", "pool", "buffer", "selected", "zero_copy", "fetched", "failed")
+    for bits in range(1 << 6):
+        names = ("background", "buffer", "selected", "zero_copy", "fetched", "failed")
         given = {name: bool(bits >> at & 1) for at, name in enumerate(names)}
         reached = ending in (Ending.ANSWERED, Ending.ABORTED)
         traits = Traits(dialect, ending, device, assigned=reached, delivered=reached, **given)
