@@ -9,7 +9,7 @@ import click
 
 from furtrace.cli.errors import InputError
 from furtrace.cli.flow_trace import Choice, traced
-from furtrace.cli.flowing import Drawn, drawn, memories, setup_events
+from furtrace.cli.flowing import Drawn, Memories, SetUp, drawn, memories, setup_events
 from furtrace.cli.moments import MomentType
 from furtrace.cli.options import OpcodeList, recorded_filter_options, what
 from furtrace.cli.outputs import ascii_only
@@ -169,9 +169,14 @@ def _of_files(reel: Reel, asked: Asked, options: dict[str, Any], stopping: Stopp
         click.echo(f"Ended by {stopping.signal.name}.", err=True)
         return 128 + stopping.signal
     status = _draw(found, asked, options, "the recording has")
+    return _complained(found) or status
+
+
+def _complained(found: Drawn | SetUp | Memories) -> int:
+    """Say what there is to say of recordings; 1: they are damaged."""
     for line in found.complaints:
         click.echo(line, err=True)
-    return 1 if found.damaged else status
+    return int(found.damaged)
 
 
 def _draw(found: Drawn, asked: Asked, options: dict[str, Any], where: str) -> int:
@@ -187,15 +192,15 @@ def _draw(found: Drawn, asked: Asked, options: dict[str, Any], where: str) -> in
 
 
 def _setups(reel: Reel, options: dict[str, Any], stopping: Stopping) -> int:
-    info, queues = setup_events(reel, stopping)
-    if not queues:
+    found = setup_events(reel, stopping)
+    if not found.queues:
         raise InputError("The recording has no command that sets up a queue; it has to be begun before the server is.")
     made = [
-        setup_diagram(events, info, f"How queue {queue} of connection {connection} was set up")
-        for (connection, queue), events in queues.items()
+        setup_diagram(events, found.info, f"How queue {queue} of connection {connection} was set up")
+        for (connection, queue), events in found.queues.items()
     ]
     _put(made, options)
-    return 0
+    return _complained(found)
 
 
 # ---- of a running system ----
@@ -222,9 +227,7 @@ def _memories(reel: Reel, options: dict[str, Any], stopping: Stopping) -> int:
     if not found.queues:
         raise InputError("Nothing was seen of a queue of the ring: no set-up, and no request.")
     put([_memory_picture(queue, found.now_ns) for queue in found.queues], _places(options))
-    for line in found.complaints:
-        click.echo(line, err=True)
-    return 1 if found.damaged else 0
+    return _complained(found)
 
 
 def _memory_picture(queue: QueueMemory, now_ns: int) -> Picture:

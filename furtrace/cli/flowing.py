@@ -59,8 +59,18 @@ def _found(reel: Reel, run: Pass, asked: Asked, stopping: Stopping, *, ascii_onl
     return finder.found
 
 
-def setup_events(reel: Reel, stopping: Stopping) -> tuple[TraceInfo, dict[Place, Records]]:
-    """The events of setting up each queue, by connection and queue.
+@dataclass(frozen=True)
+class SetUp:
+    """The events of setting up each queue, by connection and queue."""
+
+    info: TraceInfo
+    queues: dict[Place, Records]
+    complaints: list[str]
+    damaged: bool
+
+
+def setup_events(reel: Reel, stopping: Stopping) -> SetUp:
+    """The events of setting up queues.
 
     Raises:
         InputError: the recordings can't be read.
@@ -71,7 +81,7 @@ def setup_events(reel: Reel, stopping: Stopping) -> tuple[TraceInfo, dict[Place,
             if stopping.signal is not None:
                 break
             setups.feed(batch)
-        return run.info, setups.by_queue()
+        return SetUp(run.info, setups.by_queue(), run.complaints, run.damaged)
 
 
 # ---- memory ----

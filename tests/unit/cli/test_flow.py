@@ -122,6 +122,16 @@ def test_damage_is_told(furtrace: CommandLine, history: str) -> None:
     assert "can't be read" in err
 
 
+@pytest.mark.parametrize("words", [("--setup",), ("--memory",)])
+def test_damage_is_told_of_queues_too(furtrace: CommandLine, tmp_path: Path, words: tuple[str, ...]) -> None:
+    path = tmp_path / "cut.pcapng.zst"
+    path.write_bytes(Path(ZERO_COPY).read_bytes()[:-5000])
+    status, out, err = furtrace("flow", "-r", str(path), *words)
+    assert status == 1
+    assert "ueue 0 of connection 36" in out
+    assert "is not whole" in err
+
+
 @pytest.mark.parametrize(
     "words",
     [
