@@ -33,12 +33,6 @@ FORMS = ("json", "csv", "perfetto", "parquet")
 FURTRACE = (sys.executable, "-m", "furtrace")
 
 
-@pytest.fixture
-def furtrace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    """The command line, within this process."""
-    return CommandLine(monkeypatch, capsys)
-
-
 def history() -> Records:
     """Requests of several kinds on two connections."""
     return batch(

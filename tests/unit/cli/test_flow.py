@@ -2,8 +2,6 @@
 
 import json
 import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +21,9 @@ ZERO_COPY = str(SHIPPED / "zero-copy.pcapng.zst")
 MS = 1_000_000
 
 
-@pytest.fixture
-def furtrace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    """The command line, within this process."""
-    return CommandLine(monkeypatch, capsys)
-
-
 @pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        patch.setenv("COLUMNS", "100")
-        time.tzset()
-        yield
-    time.tzset()
+def _columns(monkeypatch: pytest.MonkeyPatch, utc: None) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +38,9 @@ START = 1_000_000_000_000
 INFO = TraceInfo("7.3.0", "bufpool", "tracepoints", 1_700_000_000_000_000_000 - START, boot="a", version="0.1.0")
 
 
-@pytest.fixture
-def furtrace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    """The command line, within this process."""
-    return CommandLine(monkeypatch, capsys)
-
-
 @pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        time.tzset()
-        yield
-    time.tzset()
+def _utc(utc: None) -> None:
+    """Of all that is here."""
 
 
 def recorded(path: Path, records: Records, info: TraceInfo = INFO, *, mounts: dict[int, str] | None = None) -> str:

@@ -3,8 +3,6 @@
 import io
 import json
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +21,9 @@ START = 1_000_000_000_000
 INFO = TraceInfo("7.3.0", "bufpool", "tracepoints", 1_700_000_000_000_000_000 - START, boot="a", version="0.1.0")
 
 
-@pytest.fixture
-def furtrace(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
-    """The command line, within this process."""
-    return CommandLine(monkeypatch, capsys)
-
-
 @pytest.fixture(autouse=True)
-def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    with monkeypatch.context() as patch:
-        patch.setenv("TZ", "UTC")
-        patch.delenv("COLUMNS", raising=False)
-        time.tzset()
-        yield
-    time.tzset()
+def _columns(monkeypatch: pytest.MonkeyPatch, utc: None) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
 
 
 def recorded(path: Path, records: Records) -> str:
