@@ -10,13 +10,27 @@
  *   FT_QUEUES        1: only queues for which FT_QUEUE_WANTED(queue)
  *   FT_PAYLOAD_BYTES most bytes of payload to take of each request and reply
  *   FT_RING_PAGES    size of the ring buffer
+ *   FT_DIRECT_READS  1: the loader knows what FT_CAST is, see READ
  *   FT_DEV_READ      address of fuse_dev_read()
  *   FT_HAS_URING     1: this kernel has FUSE over io_uring
  *   FT_SEND_URING    address of fuse_uring_queue_fuse_req(); 0: none
  *   FT_SEND_DEV      address of fuse_dev_queue_req()
  */
 
-#define READ(dst, src) bpf_probe_read_kernel(&(dst), sizeof(dst), &(src))
+/*
+ * Reads a member, or what is at an address. The helper is called, it tests, and it copies; a load does none of that. But the verifier wants the
+ * address of a load to come from where it trusts it, as from the kernel's bpf_rdonly_cast(), which costs nothing (Linux
+ * 6.17 on). A bad address yields 0 either way. FT_CAST is a number of ours, which the loader takes for that function.
+ */
+#if FT_DIRECT_READS
+static inline const void *ft_readable(const void *address) {
+	return ((const void *(*)(const void *, u32))FT_CAST)(address, 0);
+}
+#define READ_AT(dst, address) ((dst) = *(typeof(dst) *)ft_readable(address))
+#else
+#define READ_AT(dst, address) bpf_probe_read_kernel(&(dst), sizeof(dst), address)
+#endif
+#define READ(dst, src) READ_AT(dst, &(src))
 
 /* bcc finds maps by their name and refuses map calls inside macros, so the helpers below are functions. */
 BPF_RINGBUF_OUTPUT(events, FT_RING_PAGES);
@@ -49,10 +63,14 @@ BPF_TABLE("lru_hash", u32, u8, told_ready, 1024);
 /* Threads of the chosen client, learnt from its own requests: whose background requests are its. */
 BPF_TABLE("lru_hash", u32, u8, client_threads, 4096);
 
-/* What was decided at QUEUED about a request, by its address: all its later events follow that. */
+/*
+ * What was decided at QUEUED about a request, by its address: all its later events follow that. Mostly nothing ever is,
+ * which `decided` tells at less cost than to look for it three times a request.
+ */
 #define FT_HIDDEN 1
 #define FT_CHOSEN 2
 BPF_TABLE("lru_hash", u64, u8, verdicts, 65536);
+BPF_ARRAY(decided, u32, 1);
 
 /*
  * The kernel runs no program that is already under way on the same CPU (bpf_prog.active), and since a program may be
@@ -100,6 +118,17 @@ static inline int ft_is_its_turn(void) {
 	return 1;
 }
 
+static inline void ft_read_comm(struct ft_record *e) {
+#if FT_DIRECT_READS
+	/* The kernel keeps it filled up with zeros. */
+	struct { u64 low, high; } comm;
+	READ_AT(comm, (char *)bpf_get_current_task() + OFFSET_task_struct_comm);
+	__builtin_memcpy(e->comm, &comm, sizeof(comm));
+#else
+	bpf_get_current_comm(e->comm, sizeof(e->comm));
+#endif
+}
+
 static inline struct ft_record *ft_begin(u8 kind) {
 	struct ft_record *e = events.ringbuf_reserve(sizeof(struct ft_record));
 	if (!e) {
@@ -118,7 +147,7 @@ static inline struct ft_record *ft_begin(u8 kind) {
 	e->tid = id;
 	e->cpu = bpf_get_smp_processor_id();
 	e->queue = FT_NO_QUEUE;
-	bpf_get_current_comm(e->comm, sizeof(e->comm));
+	ft_read_comm(e);
 	return e;
 }
 
@@ -249,7 +278,7 @@ static inline struct file *ft_open_file(u32 fd) {
 	struct fdtable *table = 0;
 	struct file **slots = 0;
 	u32 count = 0;
-	bpf_probe_read_kernel(&files, sizeof(files), task + OFFSET_task_struct_files);
+	READ_AT(files, task + OFFSET_task_struct_files);
 	if (!files)
 		return 0;
 	READ(table, files->fdt);

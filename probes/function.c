@@ -20,7 +20,7 @@
 /* The entry that a command is of, struct fuse_uring_pdu; not to be trusted before the command was taken. */
 static inline struct fuse_ring_ent *ft_entry_of(struct io_uring_cmd *cmd) {
 	struct fuse_ring_ent *ent = 0;
-	bpf_probe_read_kernel(&ent, sizeof(ent), (char *)cmd + __builtin_offsetof(struct io_uring_cmd, pdu));
+	READ_AT(ent, (char *)cmd + __builtin_offsetof(struct io_uring_cmd, pdu));
 	return ent;
 }
 
@@ -84,7 +84,7 @@ static inline int ft_find(struct ft_found *found, struct fuse_req *req, struct f
 	struct fuse_ring_queue *queue = 0;
 	if (!req)
 		return 0;
-	bpf_probe_read_kernel(&found->copy, sizeof(found->copy), req);
+	READ_AT(found->copy, req);
 	found->connection = ft_channel_number(ft_req_channel(&found->copy));
 	if (!ft_connection_wanted(found->connection))
 		return 0;
@@ -153,7 +153,7 @@ static inline void ft_cmd(struct io_uring_cmd *cmd, u64 issue_flags) {
 		return;
 	{
 		struct ft_kiocb kiocb;
-		bpf_probe_read_kernel(&kiocb, sizeof(kiocb), cmd);
+		READ_AT(kiocb, cmd);
 		if (FT_CMD(&kiocb, u32, flags) & FT_CMD_REISSUE)
 			return;   /* seen before: a worker tries it again */
 		ft_take_submission(&taken, (u64)cmd, &kiocb);
@@ -312,7 +312,7 @@ static inline void ft_recycle_buffer(struct fuse_ring_ent *ent) {
 	u64 key = (u64)ent, base = 0;
 	u32 qid = FT_NO_QUEUE;
 
-	bpf_probe_read_kernel(&base, sizeof(base), (char *)ent + __builtin_offsetof(struct fuse_ring_ent, payload));
+	READ_AT(base, (char *)ent + __builtin_offsetof(struct fuse_ring_ent, payload));
 	READ(queue, ent->queue);
 	if (!base || !queue)
 		return;

@@ -43,14 +43,29 @@ static inline int ft_chosen(u64 sender, u32 client_is_current, u32 client_tid) {
 	return 1;
 }
 
-static inline int ft_shown(struct fuse_req *req) {
+static inline void ft_decide(struct fuse_req *req, u8 verdict) {
 	u64 key = (u64)req;
+	int zero = 0;
+	u32 *any = decided.lookup(&zero);
+	if (any && !*any)
+		*any = 1;
+	verdicts.update(&key, &verdict);
+}
+
+/* FT_HIDDEN, FT_CHOSEN, or 0: nothing was decided. */
+static inline u8 ft_verdict(struct fuse_req *req) {
+	u64 key = (u64)req;
+	int zero = 0;
+	u32 *any = decided.lookup(&zero);
+	if (!any || !*any)
+		return 0;
 	u8 *verdict = verdicts.lookup(&key);
-#if FT_CLIENT
-	return verdict && *verdict == FT_CHOSEN;
-#else
-	return !verdict || *verdict == FT_CHOSEN;
-#endif
+	return verdict ? *verdict : 0;
+}
+
+static inline int ft_shown(struct fuse_req *req) {
+	u8 verdict = ft_verdict(req);
+	return verdict == FT_CHOSEN || (!FT_CLIENT && !verdict);
 }
 
 /* ---- requests ---- */
@@ -136,7 +151,7 @@ static inline void ft_read_argument(struct ft_record *e, struct fuse_args *args)
 	u32 size;
 	if (e->opcode != 12 && e->opcode != 13 && e->opcode != 45)
 		return;
-	bpf_probe_read_kernel(&first, sizeof(first), FT_IN_ARGS(args));
+	READ_AT(first, FT_IN_ARGS(args));
 	size = first.size;
 	if (size > FT_ARGUMENT_SIZE)
 		size = FT_ARGUMENT_SIZE;
@@ -153,8 +168,8 @@ static inline int ft_replies_with_a_value(u32 opcode, struct fuse_args *args) {
 	u32 asked = 0;
 	if (opcode != 22 && opcode != 23)
 		return 0;
-	bpf_probe_read_kernel(&first, sizeof(first), FT_IN_ARGS(args));
-	bpf_probe_read_kernel(&asked, sizeof(asked), first.value);
+	READ_AT(first, FT_IN_ARGS(args));
+	READ_AT(asked, first.value);
 	return asked != 0;
 }
 
@@ -180,7 +195,7 @@ static inline void ft_read_operation(struct ft_record *e, const void *value, u32
  */
 static inline int ft_args_bit(struct fuse_args *args, u32 bit) {
 	u8 byte = 0;
-	bpf_probe_read_kernel(&byte, sizeof(byte), (char *)args + bit / 8);
+	READ_AT(byte, (char *)args + bit / 8);
 	return byte >> bit % 8 & 1;
 }
 

@@ -167,7 +167,7 @@ static inline void ft_send_entries(struct fuse_req *copy, struct fuse_ring_ent *
 	u64 payload = 0;
 
 	READ(headers, ent->headers);
-	bpf_probe_read_kernel(&payload, sizeof(payload), (char *)ent + __builtin_offsetof(struct fuse_ring_ent, payload));
+	READ_AT(payload, (char *)ent + __builtin_offsetof(struct fuse_ring_ent, payload));
 	if (bpf_probe_read_user(&reply, sizeof(reply), headers) || reply.error)
 		return;
 	if (bpf_probe_read_user(&entry, sizeof(entry), (char *)headers + FT_ENT_IN_OUT))
@@ -275,7 +275,7 @@ static inline void ft_submitted(struct ft_submission *taken, ft_channel *channel
 	READ(command.connected, channel->connected);
 	READ(ring_flags, ((struct io_ring_ctx *)taken->ring)->flags);
 	struct { u64 flags, commit_id; u16 qid; } area = {};
-	bpf_probe_read_kernel(&area, sizeof(area), (char *)sqe + FT_SQE_COMMAND);
+	READ_AT(area, (char *)sqe + FT_SQE_COMMAND);
 	/* An SQE of 64 bytes has room for 16: flags and commit id. */
 	int whole = (ring_flags & FT_SETUP_SQE128) || taken->opcode != IORING_OP_URING_CMD;
 	command.queue = whole ? area.qid : FT_NO_QUEUE;
@@ -299,7 +299,7 @@ static inline void ft_submitted(struct ft_submission *taken, ft_channel *channel
 			committed = ft_find_request(queue, area.commit_id);
 	}
 	if (committed) {
-		bpf_probe_read_kernel(&copy, sizeof(copy), committed);
+		READ_AT(copy, committed);
 		if (copy.in.h.opcode == FT_READDIRPLUS_OPCODE && copy.ring_entry)
 			ft_send_entries(&copy, copy.ring_entry, command.connection);
 	}

@@ -11,10 +11,9 @@
 
 static inline void ft_at_fuse_request_send(u64 at) {
 	struct fuse_req copy, *req = (void *)at;
-	u64 key = (u64)req, id = bpf_get_current_pid_tgid();
-	u8 verdict = FT_CHOSEN;
+	u64 id = bpf_get_current_pid_tgid();
 
-	bpf_probe_read_kernel(&copy, sizeof(copy), req);
+	READ_AT(copy, req);
 	ft_channel *channel = ft_req_channel(&copy);
 	u32 connection = ft_channel_number(channel);
 	if (copy.in.h.opcode == FT_INIT_OPCODE)
@@ -30,14 +29,13 @@ static inline void ft_at_fuse_request_send(u64 at) {
 	 */
 	u32 client_is_current = !ft_background(copy.flags) || sender == FT_SEND_URING || copy.in.h.pid == (u32)id;
 	if (id >> 32 == FT_SELF) {
-		verdict = FT_HIDDEN;
-		verdicts.update(&key, &verdict);
+		ft_decide(req, FT_HIDDEN);
 		return;
 	}
 	if (!ft_chosen(sender, client_is_current, copy.in.h.pid))
 		return;
 #if FT_CLIENT || FT_QUEUES
-	verdicts.update(&key, &verdict);
+	ft_decide(req, FT_CHOSEN);
 #endif
 #if FT_BUFFERS_AT_FUNCTION
 	ft_queues(channel, req, copy.in.h.unique, sender);
@@ -53,7 +51,7 @@ static inline void ft_at_fuse_request_send(u64 at) {
 	ft_write_header(e, &copy.in.h, sizeof(copy.in.h));
 	if (copy.args && ft_has_operation_header(e->opcode)) {
 		struct fuse_in_arg first = {};
-		bpf_probe_read_kernel(&first, sizeof(first), FT_IN_ARGS(copy.args));
+		READ_AT(first, FT_IN_ARGS(copy.args));
 		ft_read_operation(e, first.value, first.size);
 	}
 	if (copy.args)
@@ -66,7 +64,7 @@ static inline void ft_at_fuse_request_send(u64 at) {
 static inline void ft_at_fuse_request_sent(u64 at) {
 	struct fuse_req copy, *req = (void *)at;
 
-	bpf_probe_read_kernel(&copy, sizeof(copy), req);
+	READ_AT(copy, req);
 	ft_channel *channel = ft_req_channel(&copy);
 	u32 connection = ft_channel_number(channel);
 	if (FT_QUEUES || ft_over_uring(copy.flags) || !ft_connection_wanted(connection))
@@ -96,8 +94,8 @@ static inline void ft_init(struct fuse_req *copy, u32 connection) {
 	e->transport = FT_DEV;
 	e->error = error;
 	e->flags |= FT_HAS_ERROR;
-	bpf_probe_read_kernel(&in, sizeof(in), FT_IN_ARGS(copy->args));
-	bpf_probe_read_kernel(&out, sizeof(out), FT_OUT_ARGS(copy->args));
+	READ_AT(in, FT_IN_ARGS(copy->args));
+	READ_AT(out, FT_OUT_ARGS(copy->args));
 	__builtin_memset(e->extra, 0, 128);
 	if (in.value && in.size)
 		bpf_probe_read_kernel(e->extra, in.size < 64 ? in.size : 64, in.value);
@@ -112,16 +110,15 @@ static inline void ft_at_fuse_request_end(u64 at) {
 	u64 key = (u64)req;
 	u32 queue = FT_NO_QUEUE;
 
-	bpf_probe_read_kernel(&copy, sizeof(copy), req);
+	READ_AT(copy, req);
 	ft_channel *channel = ft_req_channel(&copy);
 	u32 connection = ft_channel_number(channel);
 	if (!ft_connection_wanted(connection))
 		return;
 	if (!ft_over_uring(copy.flags) && ft_virtiofs(channel))
 		return;
-	u8 *verdict = verdicts.lookup(&key);
-	u8 decided = verdict ? *verdict : 0;
-	if (decided)
+	u8 verdict = ft_verdict(req);
+	if (verdict)
 		verdicts.delete(&key);
 #ifdef HAVE_fuse_req_ring_queue
 	struct fuse_ring_queue *ring_queue = copy.ring_queue;
@@ -129,8 +126,8 @@ static inline void ft_at_fuse_request_end(u64 at) {
 		READ(queue, ring_queue->qid);
 #endif
 	int names_something = copy.args && ft_changes_names(copy.in.h.opcode);
-	int shown = ft_opcode_wanted(copy.in.h.opcode) && decided != FT_HIDDEN && !(FT_CLIENT && !decided);
-	if (!decided && FT_QUEUES && (queue == FT_NO_QUEUE || !ft_queue_wanted(queue)))
+	int shown = ft_opcode_wanted(copy.in.h.opcode) && verdict != FT_HIDDEN && !(FT_CLIENT && !verdict);
+	if (!verdict && FT_QUEUES && (queue == FT_NO_QUEUE || !ft_queue_wanted(queue)))
 		shown = 0;
 	if (!shown && !names_something)
 		return;
@@ -147,7 +144,7 @@ static inline void ft_at_fuse_request_end(u64 at) {
 	ft_write_header(e, &copy.out.h, sizeof(copy.out.h));
 	if (copy.args && !copy.out.h.error && !ft_replies_with_a_value(e->opcode, copy.args)) {
 		struct fuse_arg first = {};
-		bpf_probe_read_kernel(&first, sizeof(first), FT_OUT_ARGS(copy.args));
+		READ_AT(first, FT_OUT_ARGS(copy.args));
 		ft_read_operation(e, first.value, first.size);
 	}
 	if (names_something) {
@@ -185,7 +182,7 @@ static inline void ft_at_io_uring_submit_req(u64 req) {
 	ft_channel *channel;
 	{
 		struct ft_kiocb kiocb;
-		bpf_probe_read_kernel(&kiocb, sizeof(kiocb), (void *)req);
+		READ_AT(kiocb, (void *)req);
 		if (!ft_is_command(FT_KIOCB(&kiocb, u8, opcode)))
 			return;
 		ft_take_submission(&taken, req, &kiocb);
@@ -257,7 +254,7 @@ static inline void ft_completed(u64 req, struct ft_kiocb *kiocb, s32 result, u16
 		READ(qid, queue->qid);
 	if (!ft_queue_wanted(qid) || !delivered)
 		return;
-	bpf_probe_read_kernel(&copy, sizeof(copy), delivered);
+	READ_AT(copy, delivered);
 	if (!ft_opcode_wanted(copy.in.h.opcode) || !ft_shown(delivered)) {
 		ft_holds_no_more(ent);
 		return;
@@ -293,7 +290,7 @@ static inline void ft_at_io_uring_complete(u64 req, u64 at) {
 	s32 result = 0;
 	if (!req)
 		return;
-	bpf_probe_read_kernel(&kiocb, sizeof(kiocb), (void *)req);
+	READ_AT(kiocb, (void *)req);
 	u8 opcode = FT_KIOCB(&kiocb, u8, opcode);
 #if FT_HAS_SLOTS
 	if (ft_is_fixed_io(opcode)) {
@@ -322,7 +319,7 @@ static inline void ft_at_io_uring_cqe_overflow(u64 at, u64 wanted, s32 result) {
 	#pragma unroll
 	for (int i = 0; i < 64 && node; i++) {
 		u64 req = (u64)node - __builtin_offsetof(struct io_kiocb, comp_list);
-		bpf_probe_read_kernel(&kiocb, sizeof(kiocb), (void *)req);
+		READ_AT(kiocb, (void *)req);
 		if (FT_KIOCB(&kiocb, u64, cqe.user_data) == wanted && ft_is_command(FT_KIOCB(&kiocb, u8, opcode))) {
 			found = req;
 			break;

@@ -6,6 +6,7 @@ import platform
 import shlex
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -63,7 +64,7 @@ class LiveTrace:
     info: TraceInfo = field(init=False)
     _held: list[Records] = field(default_factory=list)
     _dropped: list[Records] = field(default_factory=list)
-    _read_until: int = field(default_factory=time.monotonic_ns)
+    _asked: int = field(default_factory=time.monotonic_ns)
     _waiting: str | None = None
     _wanted: set[int] = field(default_factory=set)
     _watch: MountWatch = field(init=False)
@@ -154,18 +155,33 @@ class LiveTrace:
         If events were lost it begins with LOST. It may be a view of the ring buffer, good until :meth:`release` or the
         next call.
         """
-        self._program.ring.release()
+        return next(self.pieces())
+
+    def pieces(self, most: int | None = None) -> Iterator[Records]:
+        """Take what has come until now, as :meth:`read` does, but in pieces of up to ``most`` records, one at least.
+
+        A piece is good until the next one is asked for. Small ones stay in the CPU's caches while they are worked on.
+        """
+        ring = self._program.ring
+        ring.release()
         # The loss is asked first: what is lost while the ring is read belongs to the next batch.
-        losses = self._program.losses()
-        batch = self._program.ring.read()
-        end = int(batch["ns"].max()) if len(batch) else time.monotonic_ns()
-        if losses:
-            lost = [lost_record(self._read_until, end, count, cpu) for cpu, count in losses.items()]
-            batch = np.concatenate([*lost, batch])
-        self._read_until = end
+        lost, until = self._losses(), ring.end
         if self._watch.changed():
             self._note_mounts()
-        return batch if self._waiting is None else self._hold(batch)
+        while True:
+            piece = ring.read(most, until)
+            batch = np.concatenate([*lost, piece]) if lost else piece
+            yield batch if self._waiting is None else self._hold(batch)
+            lost = []
+            ring.release()
+            if len(piece) != most:
+                return
+
+    def _losses(self) -> list[Records]:
+        """What was lost since this was asked before."""
+        losses, before = self._program.losses(), self._asked
+        self._asked = time.monotonic_ns()
+        return [lost_record(before, self._asked, count, cpu) for cpu, count in losses.items()]
 
     def names(self) -> Records:
         """Names that the kernel knows already, of the connections that are traced: hints to come before all events.

@@ -4,6 +4,7 @@ import ctypes
 import functools
 from typing import Any
 
+from furtrace.probe import direct
 from furtrace.probe.btf import KernelTypes, libbpf
 from furtrace.probe.counters import Counters
 from furtrace.probe.errors import ProbeError
@@ -70,7 +71,7 @@ class Probes:
 
     def _codes(self, program: str, where: Preemptible) -> list[bytes]:
         """The instructions of a program, and of its stand-ins if it has any."""
-        code = bytes(self._bpf.dump_func(program.encode()))
+        code = direct.resolved(bytes(self._bpf.dump_func(program.encode())), self._types)
         return [code, *stand_ins(code)] if where in self._stand_ins else [code]
 
     def _tracepoint(self, tracepoint: Tracepoint) -> None:

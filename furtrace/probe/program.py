@@ -10,11 +10,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Final
 
-from furtrace.probe import bcc
+from furtrace.probe import bcc, direct
 from furtrace.probe.btf import KernelTypes, libbpf, running_kernel
 from furtrace.probe.counters import Counters
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.filters import Filters
+from furtrace.probe.functions import Way
 from furtrace.probe.kallsyms import fuse_functions
 from furtrace.probe.probes import Probes
 from furtrace.probe.programs import Preemptible, source
@@ -54,7 +55,7 @@ def _has_slots(types: KernelTypes) -> bool:
     return "zero_copied" in types.members("fuse_ring_ent") and "priv" in types.members("io_mapped_ubuf")
 
 
-def _settings(types: KernelTypes, filters: Filters, ring_pages: int) -> str:
+def _settings(types: KernelTypes, filters: Filters, ring_pages: int, *, direct_reads: bool) -> str:
     functions = fuse_functions()
 
     def address(name: str) -> str:
@@ -62,6 +63,8 @@ def _settings(types: KernelTypes, filters: Filters, ring_pages: int) -> str:
 
     return (
         f"#define FT_SELF {os.getpid()}\n"
+        f"#define FT_DIRECT_READS {int(direct_reads)}\n"
+        f"#define FT_CAST {direct.CALL:#x}\n"
         f"#define FT_RING_PAGES {ring_pages}\n"
         f"#define FT_DEV_READ {address('fuse_dev_read')}\n"
         f"#define FT_SEND_DEV {address('fuse_dev_queue_req')}\n"
@@ -117,7 +120,9 @@ def compile_program(
         ProbeError: no privilege, no BTF, no bcc, or the kernel does not take the program.
     """
     module, types, plan = bcc.load(), running_kernel(), plan or Plan()
-    text = '#include "kernel_types.h"\n' + _settings(types, filters, ring_pages)
+    # Kprobes are loaded by bcc, which knows nothing of what direct reads need.
+    direct_reads = direct.possible(types) and all(one.way is Way.FENTRY for one in plan.attachments)
+    text = '#include "kernel_types.h"\n' + _settings(types, filters, ring_pages, direct_reads=direct_reads)
     text += "".join(f"#define {name} {value}\n" for name, value in plan.macros.items())
     for name in ("record.h", "common.h", *names):
         text += f'#line 1 "{name}"\n' + (sources() / name).read_text()
@@ -157,7 +162,8 @@ def run_iterator(bpf: Any, function: str) -> bytes:
     target = Target(_ITERATOR, running_kernel().function_id(_TASK_FILE))
     with contextlib.ExitStack() as stack:
         try:
-            program = load(bytes(bpf.dump_func(function.encode())), target)
+            code = direct.resolved(bytes(bpf.dump_func(function.encode())), running_kernel())
+            program = load(code, target)
         except OSError as error:
             raise ProbeError(f"The kernel refuses the BPF iterator {function}: {error.strerror}.") from error
         stack.callback(os.close, program)

@@ -48,14 +48,23 @@ class Ring:
         """How full the ring is, 0 to 1."""
         return (int(self._producer[0]) - int(self._consumer[0])) / self._size
 
-    def read(self) -> Records:
+    @property
+    def end(self) -> int:
+        """Where the newest record ends, as a position that only grows."""
+        return int(self._producer[0])
+
+    def read(self, most: int | None = None, until: int | None = None) -> Records:
         """Return all records that are complete, oldest first: a view of the ring, good until :meth:`release`.
 
         The order is that in which room was taken: for events of one request, the order in which they happened.
+
+        Args:
+            most: no more than so many.
+            until: only those before this :attr:`end`.
         """
-        start, until = int(self._consumer[0]), int(self._producer[0])
+        start, until = int(self._consumer[0]), self.end if until is None else until
         begin = start % self._size
-        slots = self._data[begin : begin + (until - start)].view(_SLOT)
+        slots = self._data[begin : begin + (until - start)].view(_SLOT)[:most]
         busy = np.flatnonzero(slots["length"] & _BUSY)
         if len(busy):
             slots = slots[: busy[0]]

@@ -39,7 +39,8 @@ class Target:
 
 _SYSCALL_BPF: Final = {"x86_64": 321}.get(os.uname().machine, 280)  # 280: every architecture that came later
 _RETURN_ZERO: Final = bytes.fromhex("b7000000000000009500000000000000")  # r0 = 0; exit
-_INSTRUCTION: Final = 8
+INSTRUCTION: Final = 8
+"""Bytes of one."""
 _LOG_SIZE: Final = 1 << 24  # one that is too small is an error of its own
 _MORE_ATTEMPTS: Final = 4  # as libbpf does
 
@@ -131,7 +132,7 @@ def load(instructions: bytes, target: Target, *, log: bool = False) -> int:
     said = ctypes.create_string_buffer(_LOG_SIZE if log else 1)
     attributes = _LoadAttributes(
         prog_type=_TRACING if target.attach_type else _RAW_TRACEPOINT,
-        insn_cnt=len(instructions) // _INSTRUCTION,
+        insn_cnt=len(instructions) // INSTRUCTION,
         insns=ctypes.addressof(code),
         license=ctypes.addressof(licence),
         log_level=int(log),

@@ -211,3 +211,16 @@ def _mappings() -> int:
 
 def test_other_kinds_take_the_same_room(kernel: FakeKernel) -> None:
     assert event(Kind.LOST, 1).itemsize == queued(10, 1).itemsize == RECORD.itemsize
+
+
+def test_a_piece_at_a_time(kernel: FakeKernel, ring: Ring) -> None:
+    for ns in range(5):
+        kernel.write(ns)
+    end = ring.end
+    kernel.write(5)
+    pieces = []
+    for _ in range(4):
+        pieces.append([int(ns) for ns in ring.read(2, end)["ns"]])
+        ring.release()
+    assert pieces == [[0, 1], [2, 3], [4], []]
+    assert _times(ring) == [5]
