@@ -119,7 +119,7 @@ class _Maker(Generic[Made, Result]):
     def run(self) -> None:
         for end in self._not_its:
             end.close()  # or it would never be told that the other process has closed it
-        _leave_signals_alone()
+        leave_signals_alone()
         try:
             self._run()
         except (EOFError, BrokenPipeError):
@@ -156,7 +156,7 @@ class _Maker(Generic[Made, Result]):
         self._made.send((slot, sizes, message))
 
 
-def _leave_signals_alone() -> None:
+def leave_signals_alone() -> None:
     """Whoever wants this process ends it, by SIGTERM."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -14,11 +14,13 @@ from furtrace.cli.command import exit_status, has_ended, running
 from furtrace.cli.keeping import Files, Keeper, closing, shown, writing
 from furtrace.cli.options import What, filter_options, filters_text, probe_options, what
 from furtrace.cli.sizes import FileRing, Size, size_text
+from furtrace.cli.spare import SpareTime
 from furtrace.cli.stopping import Stopping
 from furtrace.probe.filters import Filters
 from furtrace.probe.live import LiveTrace, Target
 from furtrace.probe.vantage import Vantage
 from furtrace.trace.files import RingOfFiles, SingleFile, check
+from furtrace.trace.packets import PIECE
 from furtrace.trace.record import Records, no_records, until_event
 
 _INTERVAL: Final = 0.1
@@ -100,6 +102,7 @@ class _Record:
     def __init__(self, wanted: What, options: dict[str, Any]) -> None:
         self._wanted, self._options = wanted, options
         self._began = time.monotonic()
+        self._spare: SpareTime
         self._trace: LiveTrace
         self._keeper: Keeper
         self._progress = _Progress(quiet=options["quiet"])
@@ -108,6 +111,8 @@ class _Record:
         """Record, and return the exit status."""
         process = None
         with contextlib.ExitStack() as stack:
+            # Before there is anything that its process would keep open.
+            self._spare = stack.enter_context(SpareTime())
             stopping = stack.enter_context(Stopping())
             self._check_output()
             self._trace = stack.enter_context(self._live_trace())
@@ -148,8 +153,8 @@ class _Record:
         info.filters = filters_text(self._wanted)
         with writing(path):
             if ring is None:
-                return SingleFile(path, info, force=force)
-            return RingOfFiles(path, info, *ring, force=force, prelude=self._names)
+                return SingleFile(path, info, force=force, quietly=self._spare.work)
+            return RingOfFiles(path, info, *ring, force=force, prelude=self._names, quietly=self._spare.work)
 
     def _names(self) -> Records:
         return self._trace.names() if self._options["snapshot_names"] else no_records()
@@ -192,12 +197,14 @@ class _Record:
 
     def _step(self) -> bool:
         """Write what has come; False: no more is wanted."""
-        batch = self._trace.read()
+        return all(map(self._write, self._trace.pieces(PIECE)))
+
+    def _write(self, piece: Records) -> bool:
+        """Write a piece, or as much of it as is wanted."""
         count, most = self._options["count"], self._options["max_size"]
         if count is not None:
-            batch = until_event(batch, count - self._keeper.events)
-        self._keeper.write(batch)
-        self._trace.release()
+            piece = until_event(piece, count - self._keeper.events)
+        self._keeper.write(piece)
         return self._keeper.events != count and (most is None or self._keeper.files.written < most)
 
     def _say(self, reason: str | None) -> None:

@@ -1,5 +1,6 @@
 """The file of a recording: made anew, for its owner alone, and never through a symbolic link."""
 
+import contextlib
 import os
 import stat
 import sys
@@ -12,7 +13,7 @@ from typing import Final
 from furtrace.trace.errors import RecordingError
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Records, no_records
-from furtrace.trace.targets import CompressedTarget, DiskTarget, PlainTarget, Target
+from furtrace.trace.targets import CompressedTarget, PlainTarget, Quietly, Target
 from furtrace.trace.writing import RecordingWriter
 
 STDOUT: Final = "-"
@@ -63,21 +64,23 @@ def create(path: str, *, force: bool = False) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
 
 
-def writer(path: str, info: TraceInfo, *, force: bool = False) -> RecordingWriter:
-    """Begin a recording in a new file, compressed if its name ends in ``.zst``.
+def writer(
+    path: str, info: TraceInfo, *, force: bool = False, quietly: Quietly = contextlib.nullcontext
+) -> RecordingWriter:
+    """Begin a recording in a new file, compressed if its name ends in ``.zst``; ``quietly``: where to prepare it.
 
     Raises:
         RecordingError: as :func:`create`.
         OSError: it can't be written.
     """
     descriptor = create(path, force=force)
-    return RecordingWriter(_target(path, descriptor), info)
+    return RecordingWriter(_target(path, descriptor, quietly), info, quietly)
 
 
-def _target(path: str, descriptor: int) -> Target:
+def _target(path: str, descriptor: int, quietly: Quietly) -> Target:
     if path.endswith(_COMPRESSED):
-        return CompressedTarget(descriptor)
-    return PlainTarget(descriptor, ours=False) if path == STDOUT else DiskTarget(descriptor)
+        return CompressedTarget(descriptor, quietly)
+    return PlainTarget(descriptor, ours=path != STDOUT)
 
 
 class SingleFile:
@@ -87,15 +90,18 @@ class SingleFile:
         path: its name.
         info: what is true of the trace.
         force: an old file of that name is replaced.
+        quietly: where to prepare what is written.
 
     Raises:
         RecordingError: there is something already.
         OSError: by all methods, if it can't be written.
     """
 
-    def __init__(self, path: str, info: TraceInfo, *, force: bool = False) -> None:
+    def __init__(
+        self, path: str, info: TraceInfo, *, force: bool = False, quietly: Quietly = contextlib.nullcontext
+    ) -> None:
         self._info = info
-        self._writer = writer(path, info, force=force)
+        self._writer = writer(path, info, force=force, quietly=quietly)
         self.path = path
         self.lost = 0
         """Events lost so far; whoever records adds to it."""
@@ -138,6 +144,7 @@ class RingOfFiles:
         size: bytes after which the next one is begun.
         force: old files of the same names are replaced.
         prelude: what each file but the first begins with.
+        quietly: where to prepare what is written.
     """
 
     def __init__(
@@ -149,9 +156,10 @@ class RingOfFiles:
         *,
         force: bool = False,
         prelude: Callable[[], Records] = no_records,
+        quietly: Quietly = contextlib.nullcontext,
     ) -> None:
         self._path, self._info, self._count, self._size, self._force = path, info, count, size, force
-        self._prelude = prelude
+        self._prelude, self._quietly = prelude, quietly
         self._kept: deque[tuple[str, int]] = deque()
         self._number = 0
         self._lost_before = self._events_before = 0
@@ -176,7 +184,8 @@ class RingOfFiles:
 
     def _begin(self) -> None:
         self._number += 1
-        self._file = SingleFile(numbered(self._path, self._number), self._info, force=self._force)
+        name = numbered(self._path, self._number)
+        self._file = SingleFile(name, self._info, force=self._force, quietly=self._quietly)
         if self._number > 1:
             self._file.write(self._prelude())
 

@@ -4,34 +4,17 @@ After each piece a block with its checksum follows, so that a reader can tell da
 whole at any time but for its end: a recording that was cut off has lost its tail and nothing else.
 """
 
+import contextlib
 import os
 from collections.abc import Iterable
-from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 import xxhash
 
 from furtrace.trace import pcapng
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import (
-    ARGUMENT_OFFSET,
-    ARGUMENT_SIZE,
-    EXTRA_SIZE,
-    HEADER_SIZE,
-    PART_SIZE,
-    RECORD,
-    Kind,
-    Records,
-    among,
-    is_event,
-    mounted_record,
-)
-from furtrace.trace.targets import Target
-from furtrace.wire.opcodes import Opcode
-
-PIECE: Final = 1536
-"""Records that are written at once: a MiB."""
+from furtrace.trace.packets import PIECE, Packets
+from furtrace.trace.record import Records, is_event, mounted_record
+from furtrace.trace.targets import Quietly, Target
 
 
 class RecordingWriter:
@@ -40,24 +23,20 @@ class RecordingWriter:
     Args:
         target: where it goes; it is closed by :meth:`close`.
         info: what is true of the whole trace.
+        quietly: where to prepare what is then written.
 
     Raises:
         OSError: by all methods, if it can't be written; what was written before is whole.
     """
 
-    def __init__(self, target: Target, info: TraceInfo) -> None:
-        self._target = target
-        self._offset = info.realtime_offset_ns
-        self._blocks = _empty_blocks()
-        self._bytes = self._blocks.view(np.uint8)
-        self._tail_words = self._blocks.view(np.uint32).reshape(PIECE, -1)[:, _TAIL_BEGIN // 4 : _TAIL_END // 4]
-        self._tails = _Tails()
+    def __init__(self, target: Target, info: TraceInfo, quietly: Quietly = contextlib.nullcontext) -> None:
+        self._target, self._quietly = target, quietly
+        self._packets = Packets(info.realtime_offset_ns)
         self._mounts: dict[int, str] = {}
-        self._began = self._ended = 0
         self.events = 0
         """Events that were written."""
         self._records = 0
-        self._write([pcapng.section(_section_options(info)), pcapng.interface(_interface_options(info))])
+        target.write(_summed([pcapng.section(_section_options(info)), pcapng.interface(_interface_options(info))]))
 
     @property
     def written(self) -> int:
@@ -77,22 +56,12 @@ class RecordingWriter:
             self._write_piece(batch[start : start + PIECE])
 
     def _write_piece(self, batch: Records) -> None:
-        count = len(batch)
-        blocks = self._blocks[:count]
-        blocks["record"].view(_WHOLE)[:] = batch.view(_WHOLE)
-        self._tails.clear(batch, self._tail_words[:count])
-        times = batch["ns"] + np.uint64(self._offset)
-        blocks["ts_high"], blocks["ts_low"] = times >> np.uint64(32), times & np.uint64(0xFFFFFFFF)
-        self._began, self._ended = self._began or int(times[0]), int(times[-1])
-        self._write([self._bytes[: count * pcapng.PACKET_BLOCK.itemsize].data])
-        self._records += count
-        self.events += int(is_event(batch).sum())
-
-    def _write(self, pieces: list["bytes | memoryview"]) -> None:
-        sum_of_all = xxhash.xxh3_64()
-        for piece in pieces:
-            sum_of_all.update(piece)
-        self._target.write([*pieces, pcapng.checksum(sum_of_all.intdigest())])
+        with self._quietly():
+            blocks = self._packets.of(batch)
+            pieces, events = _summed([blocks]), int(is_event(batch).sum())
+        self._target.write(pieces)
+        self._records += len(batch)
+        self.events += events
 
     def flush(self) -> None:
         """Let a reader have all that was written so far."""
@@ -100,76 +69,23 @@ class RecordingWriter:
 
     def close(self, lost: int) -> None:
         """Write how many events there are and how many were lost, and close the file."""
+        began, ended = self._packets.began, self._packets.ended
         told = [(pcapng.RECEIVED, self._records + lost), (pcapng.DROPPED, lost)]
-        times = [(pcapng.STARTED, self._began), (pcapng.ENDED, self._ended)] if self._began else []
+        times = [(pcapng.STARTED, began), (pcapng.ENDED, ended)] if began else []
         options = [(code, pcapng.timestamp(ns)) for code, ns in times]
         options += [(code, number.to_bytes(8, "little")) for code, number in told]
         try:
-            self._write([pcapng.statistics(0, self._ended, options)])
+            self._target.write(_summed([pcapng.statistics(0, ended, options)]))
         finally:
             self._target.close()
 
 
-_IS_END: Final = among((Kind.ENDED, Kind.NAMED))
-_IS_ASKING: Final = among((Opcode.RENAME, Opcode.RENAME2, Opcode.LINK))
-_WHOLE: Final = np.dtype(f"V{RECORD.itemsize}")
-_TAIL_END: Final = pcapng.PACKET_HEAD.itemsize + RECORD.itemsize
-_TAIL_BEGIN: Final = _TAIL_END - PART_SIZE
-"""Where ``header`` and ``extra`` are in a block."""
-
-
-def _empty_blocks() -> Records:
-    """Blocks for a piece, with all in them that is the same in each."""
-    blocks = np.zeros(PIECE, pcapng.PACKET_BLOCK)
-    blocks["type"] = pcapng.PACKET
-    blocks["size"] = blocks["size_again"] = pcapng.PACKET_BLOCK.itemsize
-    blocks["captured"] = blocks["original"] = RECORD.itemsize
-    return blocks
-
-
-class _Tails:
-    """Clears ``header`` and ``extra`` past what is valid of them: there is whatever the ring buffer held before.
-
-    By masks, one for each pair of sizes; there are few, for records of one kind and operation are alike.
-    """
-
-    def __init__(self) -> None:
-        self._numbers = np.full((HEADER_SIZE + 1) * (EXTRA_SIZE + 1), -1, np.int32)
-        self._masks: npt.NDArray[np.uint32] = np.empty((0, PART_SIZE // 4), np.uint32)
-        self._chosen: npt.NDArray[np.uint32] = np.empty((PIECE, PART_SIZE // 4), np.uint32)
-
-    def clear(self, records: Records, tails: npt.NDArray[np.uint32]) -> None:
-        """Clear ``tails``, which are those of the records, a row a record."""
-        pairs = _valid_sizes(records)
-        numbers = self._numbers[pairs]
-        if numbers.min(initial=0) < 0:
-            self._add(np.unique(pairs[numbers < 0]).tolist())
-            numbers = self._numbers[pairs]
-        chosen = self._chosen[: len(records)]
-        np.take(self._masks, numbers, axis=0, out=chosen)
-        np.bitwise_and(tails, chosen, out=tails)
-
-    def _add(self, pairs: list[int]) -> None:
-        for pair in pairs:
-            header, extra = divmod(pair, EXTRA_SIZE + 1)
-            mask = np.zeros((1, PART_SIZE), np.uint8)
-            mask[:, :header] = mask[:, HEADER_SIZE : HEADER_SIZE + extra] = 0xFF
-            self._numbers[pair] = len(self._masks)
-            self._masks = np.concatenate([self._masks, mask.view(np.uint32)])
-
-
-def _valid_sizes(records: Records) -> npt.NDArray[np.intp]:
-    """A number for each record that stands for the valid bytes of ``header`` and of ``extra``.
-
-    ENTRIES and the like have one array in both, of which header_size tells the size.
-    """
-    sizes, extras = records["header_size"].astype(np.intp), records["extra_size"].astype(np.intp)
-    # What they asked for stands behind the reply's header, which is all that header_size tells of.
-    asked = _IS_END[records["kind"]] & _IS_ASKING[np.minimum(records["opcode"], 0xFF)]
-    np.maximum(sizes, asked * (ARGUMENT_OFFSET + ARGUMENT_SIZE), out=sizes)
-    extras = np.clip(np.maximum(extras, sizes - HEADER_SIZE), 0, EXTRA_SIZE)
-    pairs: npt.NDArray[np.intp] = np.minimum(sizes, HEADER_SIZE) * (EXTRA_SIZE + 1) + extras
-    return pairs
+def _summed(pieces: list["bytes | memoryview"]) -> list["bytes | memoryview"]:
+    """The pieces, and after them the block with their checksum."""
+    sum_of_all = xxhash.xxh3_64()
+    for piece in pieces:
+        sum_of_all.update(piece)
+    return [*pieces, pcapng.checksum(sum_of_all.intdigest())]
 
 
 def _section_options(info: TraceInfo) -> Iterable[tuple[int, bytes]]:

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -227,6 +227,24 @@ def test_names_that_are_known_already(demo_server: DemoServer, tmp_path: Path) -
     assert len(reads)
     (subject,) = {one.path.shown for one in found.conversation.paths.present(reads)}
     assert subject == '"/deep/er/open file"'
+
+
+@pytest.mark.parametrize("ending", [".pcapng", ".pcapng.zst"])
+def test_nothing_is_lost_where_every_cpu_is_busy(demo_server: DemoServer, tmp_path: Path, ending: str) -> None:
+    """The recorder works in spare time, of which there is none here."""
+    file = tmp_path / f"trace{ending}"
+    with ExitStack() as stack:
+        for _ in range(2 * (os.cpu_count() or 1)):
+            hog = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            stack.callback(hog.kill)
+        process = stack.enter_context(recording(file, "--mount", str(demo_server.mountpoint)))
+        traffic(demo_server.mountpoint, "--scale", "0.3")
+        size = file.stat().st_size
+        assert size > 20_000  # it has not waited until the CPUs were idle
+        end(process)
+    found = read(file)
+    assert (found.damages, found.dropped, found.conversation.lost) == ({}, 0, 0)
+    assert len(found.finished) > 1000
 
 
 def test_payload_is_left_out(demo_server: DemoServer, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from furtrace import __version__
-from furtrace.trace import pcapng, writing
+from furtrace.trace import packets, pcapng
 from furtrace.trace.record import HINTS, PART_SIZE, RECORD, Flag, Kind, Step, Transport
 from tests.unit.trace.pcapng_file import INFO, PACKET, random_records, walk, write
 
@@ -64,7 +64,7 @@ def test_hints() -> None:
 def test_types_of_blocks() -> None:
     told = {int(number, 16) for (number,) in _items(".Ss Blocks")}
     assert told == {pcapng.SECTION, pcapng.INTERFACE, pcapng.CHECKSUM, pcapng.PACKET, pcapng.STATISTICS}
-    assert f"in pieces of up to {writing.PIECE}." in _words(".Ss Blocks")
+    assert f"in pieces of up to {packets.PIECE}." in _words(".Ss Blocks")
 
 
 def test_options_are_those_that_are_written(tmp_path: Path) -> None:

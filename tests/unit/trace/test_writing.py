@@ -16,9 +16,10 @@ import xxhash
 import zstandard
 
 from furtrace.trace.files import SingleFile
+from furtrace.trace.packets import PIECE
 from furtrace.trace.record import RECORD, Kind, Records, mounted_record
 from furtrace.trace.targets import CompressedTarget, PlainTarget
-from furtrace.trace.writing import PIECE, RecordingWriter
+from furtrace.trace.writing import RecordingWriter
 from tests.unit.events import batch, ended, queued
 from tests.unit.trace.pcapng_file import (
     CHECKSUM,
