@@ -126,7 +126,7 @@ struct ft_record {
 	u32 payload_size;   /* of the buffer, bytes */
 	/*
 	 * fuse_in_header.len or fuse_out_header.len. Of PAGES_REGISTERED the bytes of the pages; of FIXED_IO the bytes that
-	 * were moved; of LOST the number of events.
+	 * were moved; of LOST the number of events. Of REGISTER the bytes of its headers' iovec.
 	 */
 	u32 length;
 	u8 kind;            /* enum ft_kind */

@@ -152,6 +152,7 @@ static inline void ft_read_iovecs(struct ft_record *e, const struct io_uring_sqe
 	if (count != 2 || bpf_probe_read_user(iovecs, sizeof(iovecs), (void *)address))
 		return;
 	e->headers = iovecs[0];
+	e->length = iovecs[1];
 	e->payload = iovecs[2];
 	e->payload_size = iovecs[3];
 }
