@@ -1,0 +1,125 @@
+"""Commits that the kernel does not take."""
+
+import errno
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from furtrace.checks.findings import Finding, Rule, Severity, about, about_event
+from furtrace.checks.seen import Seen
+from furtrace.model.requests import Requests_
+from furtrace.trace.record import NO_QUEUE, Kind
+from furtrace.wire.errnos import errno_name
+from furtrace.wire.opcodes import UringCommand, opcode_name
+
+UNKNOWN: Final = Rule(
+    "commit-unknown",
+    Severity.ERROR,
+    "a commit names no request",
+    "COMMIT_AND_FETCH carries a commit id that no request in the server's hands has. The kernel refuses it with "
+    "ENOENT (fuse_uring_commit_fetch() in fs/fuse/dev_uring.c), and the entry gets no other request by it.",
+    "Commit with the commit_id that fuse_uring_ent_in_out brought with the request, not with one that the server "
+    "counts itself.",
+)
+WRONG_QUEUE: Final = Rule(
+    "commit-wrong-queue",
+    Severity.ERROR,
+    "a commit goes to another queue than its request's",
+    "The kernel looks for the commit id in the queue that fuse_uring_cmd_req.qid names, and nowhere else. It refuses "
+    "the commit with ENOENT; the request stays unanswered (fuse_uring_commit_fetch() in fs/fuse/dev_uring.c).",
+    "Commit each request with the qid of the queue whose entry brought it, from whichever thread.",
+)
+TWICE: Final = Rule(
+    "commit-twice",
+    Severity.ERROR,
+    "a request is committed that was committed before",
+    "COMMIT_AND_FETCH names a request that an earlier commit has answered. The kernel refuses it with ENOENT "
+    "(fuse_uring_commit_fetch() in fs/fuse/dev_uring.c). Had the id been given to a new request meanwhile, that would "
+    "have got this reply.",
+    "Answer each request once. Look for two threads, or a time-out and its answer, that both reply.",
+)
+REFUSED: Final = Rule(
+    "commit-refused",
+    Severity.ERROR,
+    "the kernel refuses a commit",
+    "COMMIT_AND_FETCH ended with an error before its reply was looked at: the queue does not exist or the ring was "
+    "not set up (EINVAL), the entry is not in the server's hands (EIO), io_uring was given up on this connection "
+    "after a REGISTER that failed (EOPNOTSUPP; Linux 7.3).",
+    "Look at what came before: furtrace replay --events, from the queue's REGISTER on.",
+)
+
+_KEPT: Final = ("connection", "queue", "commit_id", "committed_ns", "unique", "opcode")
+_REMEMBERED: Final = 100_000
+"""Requests that ended which are remembered, newest last."""
+
+
+class Commits:
+    """Says of each commit that was refused why it was."""
+
+    rules = (UNKNOWN, WRONG_QUEUE, TWICE, REFUSED)
+
+    def __init__(self) -> None:
+        self._ended: list[npt.NDArray[np.void]] = []
+        self._kept = 0
+
+    def feed(self, seen: Seen) -> Iterator[Finding]:
+        """Judge the commits that were refused in this part."""
+        self._remember(seen.finished)
+        refused = seen.of(Kind.REFUSED)
+        for event in refused[refused["command_op"] == UringCommand.COMMIT_AND_FETCH]:
+            yield self._judged(event, seen)
+
+    def tick(self, _now_ns: int, _seen: Seen) -> Iterable[Finding]:
+        """Nothing."""
+        return ()
+
+    def _remember(self, finished: Requests_) -> None:
+        if len(finished):
+            self._ended.append(finished[list(_KEPT)].copy())
+            self._kept += len(finished)
+        while self._kept - len(self._ended[0] if self._ended else ()) > _REMEMBERED:
+            self._kept -= len(self._ended.pop(0))
+
+    def _judged(self, event: np.void, seen: Seen) -> Finding:
+        error, commit_id = int(event["error"]), int(event["commit_id"])
+        said = f"A commit on queue {_queue(event)}"
+        if error != -errno.ENOENT:
+            return about_event(REFUSED, f"{said}, id {commit_id}, was refused with -{errno_name(error)}.", event)
+        row = _delivered(seen.conversation.requests.under_way, event)
+        if row is not None and row["queue"] != event["queue"]:
+            name = f"{opcode_name(int(row['opcode']))}, unique {row['unique']}"
+            sentence = (
+                f"{said} names {name}, which is in the server's hands by queue {row['queue']}. Refused with -ENOENT."
+            )
+            return about(WRONG_QUEUE, sentence, int(event["ns"]), row, np.array([event], event.dtype))
+        before = self._committed(event)
+        if before is not None:
+            ago = (int(event["ns"]) - int(before["committed_ns"])) / 1000
+            name = f"{opcode_name(int(before['opcode']))}, unique {before['unique']}"
+            sentence = f"{said} answers {name} again, {ago:.1f} us after it was committed. Refused with -ENOENT."
+            return about_event(TWICE, sentence, event)
+        known = "" if seen.whole else " Events were lost or hidden: it may have been answered before."
+        sentence = f"{said} has id {commit_id}, which no request has. Refused with -ENOENT.{known}"
+        return about_event(UNKNOWN, sentence, event)
+
+    def _committed(self, event: np.void) -> np.void | None:
+        """The newest request that was committed with this id on this connection, and has ended."""
+        for rows in reversed(self._ended):
+            same = (rows["commit_id"] == event["commit_id"]) & (rows["connection"] == event["connection"])
+            at = np.flatnonzero(same & (rows["committed_ns"] != 0) & (rows["committed_ns"] < event["ns"]))
+            if len(at):
+                found: np.void = rows[at[-1]]
+                return found
+        return None
+
+
+def _delivered(under_way: Requests_, event: np.void) -> np.void | None:
+    same = (under_way["commit_id"] == event["commit_id"]) & (under_way["connection"] == event["connection"])
+    at = np.flatnonzero(same & (under_way["delivered_ns"] != 0) & (under_way["commit_id"] != 0))
+    return under_way[at[-1]] if len(at) else None
+
+
+def _queue(event: np.void) -> str:
+    return "?" if event["queue"] == NO_QUEUE else str(event["queue"])

@@ -1,0 +1,78 @@
+"""What checks look at."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from furtrace.checks.findings import Finding, Rule
+from furtrace.model.conversation import Conversation
+from furtrace.model.requests import Requests_
+from furtrace.trace.info import TraceInfo
+from furtrace.trace.record import Records
+
+_SECOND: Final = 1_000_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From when on something is worth a word; nanoseconds.
+
+    ``unanswered``: that a request is in the server's hands, or waits in the kernel. ``slow``: that the server took for
+    a request that it did answer.
+    """
+
+    unanswered: int = 5 * _SECOND
+    slow: int = _SECOND
+    setup: int = 2 * _SECOND
+
+
+@dataclass
+class Seen:
+    """A part of a trace that was just taken in.
+
+    ``batch``: its events; ``finished``: the requests that ended in it; ``conversation``: how things stand after it;
+    ``whole``: no event was lost so far, no filter hides any.
+    """
+
+    batch: Records
+    finished: Requests_
+    conversation: Conversation
+    info: TraceInfo
+    whole: bool
+    kinds: npt.NDArray[np.uint8] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kinds = np.ascontiguousarray(self.batch["kind"])
+
+    def of(self, *kinds: int) -> Records:
+        """The events of these kinds: a copy."""
+        chosen = self.kinds == kinds[0]
+        for kind in kinds[1:]:
+            chosen |= self.kinds == kind
+        found: Records = self.batch[chosen]
+        return found
+
+
+class Check(Protocol):
+    """Finds what breaks one rule, or several that look at the same.
+
+    Each is told of every part of a trace, of the time as it passes, and of the trace's end.
+    """
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        """Those that it finds breaches of."""
+
+    def feed(self, seen: Seen) -> Iterable[Finding]:
+        """Take in a part of the trace."""
+
+    def tick(self, now_ns: int, seen: Seen) -> Iterable[Finding]:
+        """It is so late now, CLOCK_MONOTONIC, and ``seen`` was the last part: what waits, waits since then."""
+
+
+def key(connection: int, unique: int) -> tuple[int, int]:
+    """What a request is named by."""
+    return connection, unique

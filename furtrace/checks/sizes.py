@@ -1,0 +1,67 @@
+"""How many bytes of payload a reply without an error may have, by operation and request.
+
+The kernel wants the operation's ``out_args`` whole, but for the last one where it is of variable size
+(``fuse_copy_out_args()`` of ``fs/fuse/dev.c``); the structures are those of :mod:`furtrace.wire.bodies`.
+"""
+
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from furtrace.model.requests import Requests_
+from furtrace.wire.bodies import REPLIES, REQUESTS
+from furtrace.wire.opcodes import Opcode
+
+Sizes = npt.NDArray[np.int64]
+Opcodes = npt.NDArray[np.uint32]
+
+_ANY: Final = 1 << 40  # no bound that is known
+_CODES: Final = 256
+_READERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS)
+_SIZE_IN_READ: Final = 16
+"""Where ``fuse_read_in.size`` is."""
+_ASKERS: Final = (Opcode.GETXATTR, Opcode.LISTXATTR)
+_GETXATTR_OUT: Final = 8
+_SIZE_IN_IOCTL: Final = 28
+"""Where ``fuse_ioctl_in.out_size`` is."""
+_UNSURE: Final = (Opcode.INIT, Opcode.CUSE_INIT, Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT)
+
+
+def _fixed() -> tuple[Sizes, Sizes]:
+    """Least and most by opcode, as far as the request has no part in it."""
+    least, most = np.zeros(_CODES, np.int64), np.full(_CODES, _ANY, np.int64)
+    for opcode in REQUESTS:
+        if opcode in _UNSURE:
+            continue
+        body = REPLIES.get(opcode)
+        size = sum(layout.size for layout in body.structures) if body else 0
+        least[opcode] = size
+        if body is None or body.rest is None:
+            most[opcode] = size
+    return least, most
+
+
+_LEAST, _MOST = _fixed()
+
+
+def reply_sizes(rows: Requests_) -> tuple[Sizes, Sizes]:
+    """The least and the most bytes of payload, for each request; what is not known bounds nothing."""
+    opcodes = np.minimum(rows["opcode"], _CODES - 1)
+    least, most = _LEAST[opcodes], _MOST[opcodes]
+    _by_request(rows, opcodes, _READERS, _SIZE_IN_READ, most)
+    _by_request(rows, opcodes, (Opcode.IOCTL,), _SIZE_IN_IOCTL, most, besides=16)
+    _by_request(rows, opcodes, _ASKERS, 0, most)
+    size_only = np.isin(opcodes, _ASKERS) & (most == 0)
+    least[size_only] = most[size_only] = _GETXATTR_OUT
+    return least, most
+
+
+def _by_request(
+    rows: Requests_, opcodes: Opcodes, which: tuple[Opcode, ...], offset: int, most: Sizes, besides: int = 0
+) -> None:
+    """Where the operation's structure says how much was asked for."""
+    at = np.flatnonzero(np.isin(opcodes, which) & (rows["operation_size"] >= offset + 4))
+    if len(at):
+        heads = np.ascontiguousarray(rows["operation"][at]).view(np.uint8).reshape(len(at), -1)
+        most[at] = np.ascontiguousarray(heads[:, offset : offset + 4]).view("<u4")[:, 0].astype(np.int64) + besides

@@ -1,0 +1,151 @@
+"""Requests that wait: in the server's hands, for an entry, for a buffer, for a server that fetches them."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from furtrace.checks.findings import Finding, Rule, Severity, about
+from furtrace.checks.seen import Limits, Seen
+from furtrace.model.queues import Queue
+from furtrace.model.requests import UNANSWERED as NEVER_ANSWERED
+from furtrace.model.requests import Requests_
+from furtrace.trace.record import Transport, comm
+from furtrace.wire.opcodes import Opcode, opcode_name
+from furtrace.wire.text import printable
+
+UNANSWERED: Final = Rule(
+    "unanswered",
+    Severity.WARNING,
+    "the server has a request and does not answer it",
+    "The request was delivered, and no commit or reply followed. Its client waits until there is one, in the state D "
+    "once the server has it, and so does whoever wants the same inode's locks; its entry serves nothing else "
+    "meanwhile.",
+    "See what the server's thread does: cat /proc/TID/stack, gdb -p PID. A worker that died, an answer that was "
+    "dropped on an error path, a lock that two threads take in turn.",
+)
+NO_ENTRY: Final = Rule(
+    "no-entry",
+    Severity.WARNING,
+    "a request waits because every entry of its queue is taken",
+    "Each request needs an entry while it is under way, and takes one of the queue of the CPU that its client runs "
+    "on. All of that queue's are in the server's hands (fuse_uring_queue_fuse_req() in fs/fuse/dev_uring.c).",
+    "Answer faster, or register more entries a queue. If they are never given back, see the rule unanswered.",
+)
+NO_BUFFER: Final = Rule(
+    "no-buffer",
+    Severity.WARNING,
+    "a request waits because the pool has no free buffer",
+    "A queue's buffers are taken by requests with payload and given back when these are committed. None is free "
+    "(fuse_uring_select_buffer() in fs/fuse/dev_uring.c); idle entries do not help.",
+    "Give the queue a larger pool, or answer faster. If buffers are never given back, see the rule unanswered.",
+)
+NOT_FETCHED: Final = Rule(
+    "not-fetched",
+    Severity.WARNING,
+    "a request waits in the kernel, and nobody fetches it",
+    "The request is queued, and the server does not fetch it: it does not read /dev/fuse, or its ring's thread does "
+    "not wait for completions.",
+    "See what the server's threads do: cat /proc/TID/stack. Stopped, out of memory, blocked on its own mount?",
+)
+SLOW: Final = Rule(
+    "slow",
+    Severity.NOTE,
+    "the server took long for a request",
+    "The time from delivery to commit, which is the server's alone.",
+    "furtrace stats --by op --histogram server shows whether it is one request or all of them, furtrace flow what was "
+    "waited for.",
+)
+
+_MAY_WAIT: Final = (*NEVER_ANSWERED, Opcode.SETLKW, Opcode.NOTIFY_REPLY)
+"""Operations that have no answer, or wait for what others do."""
+_MOST_TOLD: Final = 4
+Chosen = npt.NDArray[np.bool_]
+
+
+class Waiting:
+    """Finds requests that have waited for long, and says for whom.
+
+    Args:
+    limits: how long is long.
+    """
+
+    rules = (UNANSWERED, NO_ENTRY, NO_BUFFER, NOT_FETCHED, SLOW)
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._told: dict[tuple[int, int], int] = {}
+        self._newest: dict[int, int] = {}
+
+    def feed(self, seen: Seen) -> Iterator[Finding]:
+        """Note what was delivered, and judge what was answered late."""
+        rows = seen.finished
+        for part in (rows, seen.conversation.requests.under_way):
+            self._note(part[(part["delivered_ns"] != 0) & (part["queued_ns"] != 0)])
+        for name in zip(rows["connection"].tolist(), rows["unique"].tolist(), strict=True) if self._told else ():
+            self._told.pop(name, None)
+        known = (rows["delivered_ns"] != 0) & (rows["committed_ns"] != 0)
+        known &= ~np.isin(rows["opcode"], _MAY_WAIT)
+        server = rows["committed_ns"].astype(np.int64) - rows["delivered_ns"].astype(np.int64)
+        for at in np.flatnonzero(known & (server > self._limits.slow)).tolist():
+            row = rows[at]
+            sentence = f"{_name(row)} was in the server's hands for {server[at] / 1e9:.1f} s, then answered."
+            yield about(SLOW, sentence, int(row["committed_ns"]), row)
+
+    def _note(self, rows: Requests_) -> None:
+        """The newest request of each queue that was fetched: what was queued before it waits no more."""
+        places = rows["connection"].astype(np.uint64) << np.uint64(32) | rows["expected_queue"]
+        known, at = np.unique(places, return_inverse=True)
+        newest = np.zeros(len(known), np.uint64)
+        np.maximum.at(newest, at, rows["queued_ns"])
+        for place, ns in zip(known.tolist(), newest.tolist(), strict=True):
+            self._newest[place] = max(ns, self._newest.get(place, 0))
+
+    def tick(self, now_ns: int, seen: Seen) -> Iterator[Finding]:
+        """See what waits."""
+        rows = seen.conversation.requests.under_way
+        rows = rows[~rows["uncertain"] & ~np.isin(rows["opcode"], _MAY_WAIT)]
+        if not len(rows):
+            return
+        began = np.where(rows["delivered_ns"] != 0, rows["delivered_ns"], rows["queued_ns"]).astype(np.int64)
+        long = (began != 0) & (now_ns - began > self._limits.unanswered) & (rows["committed_ns"] == 0)
+        order = np.argsort(began)
+        for at in order[long[order]].tolist():
+            yield from self._judged(rows[at], now_ns, int(now_ns - began[at]), seen)
+
+    def _judged(self, row: np.void, now_ns: int, waited: int, seen: Seen) -> Iterator[Finding]:
+        name, stage = (int(row["connection"]), int(row["unique"])), int(row["delivered_ns"])
+        if self._told.get(name) == stage:
+            return
+        found = self._served(row, waited) if stage else self._queued(row, waited, seen)
+        if found is not None:
+            self._told[name] = stage
+            yield about(found[0], found[1], now_ns, row)
+
+    def _served(self, row: np.void, waited: int) -> tuple[Rule, str]:
+        server = f"{printable(comm(row['server_comm'].tobytes())) or '?'}[{row['server_tid'] or row['server_pid']}]"
+        how = "by /dev/fuse" if row["transport"] == Transport.DEV else f"by queue {row['queue']}"
+        return UNANSWERED, f"{_name(row)} has been in the hands of {server}, {how}, for {waited / 1e9:.1f} s."
+
+    def _queued(self, row: np.void, waited: int, seen: Seen) -> tuple[Rule, str] | None:
+        place = (int(row["connection"]), int(row["expected_queue"]))
+        if self._newest.get(place[0] << 32 | place[1], 0) > row["queued_ns"]:
+            return None  # it would have been fetched before that one: its client took it back
+        said = f"{_name(row)} has been queued for {waited / 1e9:.1f} s"
+        if row["dry_ns"]:
+            return NO_BUFFER, f"{said}: the pool of queue {place[1]} has no free buffer."
+        queue = _queue(place, seen)
+        if queue is not None and queue.entries and queue.in_server >= max(queue.entries, queue.registered):
+            entries = "its entry is" if queue.in_server == 1 else f"all {queue.in_server} entries of it are"
+            return NO_ENTRY, f"{said} for queue {place[1]}: {entries} in the server's hands."
+        return NOT_FETCHED, f"{said}, and the server has not fetched it."
+
+
+def _queue(place: tuple[int, int], seen: Seen) -> Queue | None:
+    found = (one for one in seen.conversation.queues.table() if (one.connection, one.queue) == place)
+    return next(found, None)
+
+
+def _name(row: np.void) -> str:
+    return f"{opcode_name(int(row['opcode']))}, unique {row['unique']},"

@@ -1,0 +1,62 @@
+"""What checks say of events made by hand."""
+
+import struct
+from typing import Any
+
+from furtrace.checks.checker import Checker
+from furtrace.checks.findings import Finding
+from furtrace.checks.seen import Limits
+from furtrace.model.conversation import Conversation
+from furtrace.trace.info import TraceInfo
+from furtrace.trace.record import Flag, Kind, Records
+from furtrace.wire.opcodes import Opcode
+from tests.unit.events import batch, committed, delivered, ended, event, queued, reply_header
+
+SECOND = 1_000_000_000
+CPUS = 4
+
+
+def judged(*events: Records, until: int | None = None, cpus: int = CPUS, filters: str = "") -> list[Finding]:
+    """All findings, the trace's end at ``until`` or at its last event."""
+    info = TraceInfo("6.18", "plain", "tracepoints", 0, cpus=cpus, filters=filters)
+    checker = Checker(info, Conversation(), Limits())
+    found = list(checker.feed(batch(*events)))
+    if until is not None:
+        found += checker.tick(until)
+    return found + list(checker.end())
+
+
+def rules(*events: Records, **how: Any) -> list[str]:
+    """The rules that are broken, in the order in which that was found."""
+    return [finding.rule.id for finding in judged(*events, **how)]
+
+
+def out_header(unique: int, error: int = 0, payload_size: int = 0) -> bytes:
+    """A header slot as the server commits it: ``fuse_out_header`` and ``payload_sz``."""
+    whole = bytearray(reply_header(payload_size, unique))
+    whole[:16] = struct.pack("<IiQ", 16 + payload_size, error, unique)
+    return bytes(whole)
+
+
+def replied(unique: int, ns: int, opcode: int = Opcode.GETATTR, **reply: Any) -> Records:
+    """A COMMITTED with a reply: ``given`` is its unique if it is another one; then its error and size of payload."""
+    given = reply.pop("given", unique)
+    error, size = reply.pop("error", 0), reply.pop("size", 0)
+    flags = Flag.HEADER_FROM_SERVER | Flag.HAS_ERROR
+    return committed(unique, ns, opcode, flags=flags, error=error, header=out_header(given, error, size), **reply)
+
+
+def conversation(unique: int, ns: int, opcode: int, *, end: int = 0, asked: bytes = b"", **reply: Any) -> list[Records]:
+    """A request with this reply, which the kernel ends with ``end``."""
+    return [
+        queued(unique, ns, opcode, header=asked) if asked else queued(unique, ns, opcode),
+        delivered(unique, ns + 10, opcode),
+        replied(unique, ns + 100, opcode, **reply),
+        ended(unique, ns + 110, opcode, end),
+    ]
+
+
+def refused(ns: int, command_op: int, error: int, **members: Any) -> Records:
+    """The kernel refuses a command."""
+    known = {"queue": 3, "command": 0xC0, "user_data": 5, "flags": Flag.HAS_ERROR}
+    return event(Kind.REFUSED, ns, **({"command_op": command_op, "error": error} | known | members))

@@ -1,0 +1,48 @@
+"""Commits that the kernel refuses."""
+
+import errno
+
+from furtrace.wire.opcodes import Opcode, UringCommand
+from tests.unit.checks.judging import conversation, judged, refused, rules
+from tests.unit.events import after_loss, batch, delivered, queued
+
+COMMIT = UringCommand.COMMIT_AND_FETCH
+GONE = -errno.ENOENT
+
+
+def test_an_id_that_nobody_has() -> None:
+    (finding,) = judged(*conversation(2, 1000, Opcode.FLUSH), refused(2000, COMMIT, GONE, commit_id=77))
+    assert finding.rule.id == "commit-unknown"
+    assert "id 77, which no request has" in finding.sentence
+    assert (finding.queue, finding.unique) == (3, None)
+
+
+def test_an_id_of_another_queue() -> None:
+    events = [queued(2, 1000), delivered(2, 1010), refused(2000, COMMIT, GONE, commit_id=2, queue=1)]
+    (finding,) = judged(*events)
+    assert finding.rule.id == "commit-wrong-queue"
+    assert finding.unique == 2
+    assert "on queue 1" in finding.sentence
+    assert "by queue 3" in finding.sentence
+
+
+def test_an_id_that_was_committed() -> None:
+    (finding,) = judged(*conversation(2, 1000, Opcode.FLUSH), refused(2100, COMMIT, GONE, commit_id=2))
+    assert finding.rule.id == "commit-twice"
+    assert "answers FLUSH, unique 2 again, 1.0 us after" in finding.sentence
+
+
+def test_one_of_another_connection_was_not() -> None:
+    events = [*conversation(2, 1000, Opcode.FLUSH), refused(2100, COMMIT, GONE, commit_id=2, connection=8)]
+    assert rules(*events) == ["commit-unknown"]
+
+
+def test_where_events_were_lost_it_is_not_sure() -> None:
+    (finding,) = judged(after_loss(batch(refused(2100, COMMIT, GONE, commit_id=2)), 3))
+    assert finding.rule.id == "commit-unknown"
+    assert "it may have been answered before" in finding.sentence
+
+
+def test_another_error() -> None:
+    (finding,) = judged(refused(2100, COMMIT, -errno.EOPNOTSUPP, commit_id=2))
+    assert (finding.rule.id, "-EOPNOTSUPP" in finding.sentence) == ("commit-refused", True)

@@ -1,0 +1,108 @@
+"""Connections that end, places where requests are served, zero-copy; and the rules as a whole."""
+
+import errno
+import re
+from typing import Any
+
+import pytest
+
+from furtrace.checks.checker import RULES
+from furtrace.trace.record import Flag, Kind, Records, Transport
+from furtrace.wire.opcodes import Opcode
+from tests.unit.checks.judging import judged, rules
+from tests.unit.events import after_loss, batch, committed, delivered, ended, event, queued, whole
+
+ABORTED = -errno.ECONNABORTED
+
+
+def test_requests_that_were_cut_off_are_told_together() -> None:
+    events = [queued(2, 1000), delivered(2, 1010), queued(4, 1020)]
+    (finding,) = judged(*events, ended(2, 2000, error=ABORTED), ended(4, 2010, error=-errno.ENOTCONN))
+    assert finding.rule.id == "cut-off"
+    assert "2 requests were under way, 1 of them in the server's hands" in finding.sentence
+    assert "GETATTR (unique 2), GETATTR (unique 4)" in finding.sentence
+
+
+@pytest.mark.parametrize("opcode", [Opcode.DESTROY, Opcode.RELEASE])
+def test_what_nobody_waits_for_may_be_cut_off(opcode: Opcode) -> None:
+    assert rules(queued(2, 1000, opcode), ended(2, 2000, opcode, ABORTED)) == []
+
+
+def _by_device(unique: int, ns: int, opcode: int = Opcode.GETATTR) -> list[Records]:
+    place: dict[str, Any] = {"transport": Transport.DEV, "queue": 0xFFFFFFFF}
+    return [queued(unique, ns, opcode), ended(unique, ns + 100, opcode, **place)]
+
+
+def test_past_the_ring() -> None:
+    ready = event(Kind.READY, 1000)
+    assert rules(ready, *_by_device(2, 2000), *_by_device(4, 3000)) == ["past-the-ring"]
+    assert rules(*_by_device(2, 500), ready) == []
+    assert rules(ready, *_by_device(2, 2000, Opcode.INIT)) == []
+    before = [queued(2, 900), ready, ended(2, 1100, transport=Transport.DEV)]
+    assert rules(*before) == []
+
+
+@pytest.mark.parametrize(("cpu", "count", "found"), [(1, 300, ["other-cpu"]), (3, 300, []), (1, 150, [])])
+def test_on_another_cpu(cpu: int, count: int, found: list[str]) -> None:
+    events = []
+    for number in range(count):
+        unique, ns = 2 * number + 2, 1000 * number + 1000
+        events += [queued(unique, ns), delivered(unique, ns + 10, cpu=cpu)]
+        events += [committed(unique, ns + 20), ended(unique, ns + 30)]
+    assert rules(*events) == found
+
+
+def test_a_completion_queue_without_room() -> None:
+    events = [queued(2, 1000), delivered(2, 1010, flags=Flag.CQE_OVERFLOW), committed(2, 1100), ended(2, 1110)]
+    assert rules(*events) == ["cq-overflow"]
+
+
+def _zero_copied(opcode: int, moved: int | None) -> list[Records]:
+    """A request of 4096 bytes in slot 1, of which the server's own I/O moves so many."""
+    flags = Flag.ZERO_COPIED | Flag.HAS_SLOT | Flag.HEADER_FROM_SERVER
+    place: dict[str, Any] = {"flags": flags, "slot": 1}
+    events = [queued(2, 1000, opcode), delivered(2, 1010, opcode, **place)]
+    if moved is not None:
+        events.append(event(Kind.FIXED_IO, 1050, unique=2, opcode=opcode, length=moved, slot=1, flags=Flag.HAS_SLOT))
+    answer = bytes(128) + (4096).to_bytes(4, "little") + bytes(4)
+    reply: dict[str, Any] = {"header": answer} if opcode == Opcode.WRITE else {}
+    return [*events, committed(2, 1100, opcode, 4096, **place), ended(2, 1110, opcode, **reply)]
+
+
+@pytest.mark.parametrize(("opcode", "rule"), [(Opcode.WRITE, "write-unread"), (Opcode.READ, "read-unwritten")])
+def test_zero_copy_that_moves_nothing(opcode: int, rule: str) -> None:
+    assert rules(*_zero_copied(opcode, 4096)) == []
+    assert rules(*_zero_copied(opcode, None)) == [rule]
+    (finding,) = judged(*_zero_copied(opcode, 100))
+    assert finding.rule.id == rule
+    assert "moved 100 bytes" in finding.sentence
+    assert rules(after_loss(batch(*_zero_copied(opcode, None)), 1)) == []
+
+
+def test_a_pool_that_runs_dry() -> None:
+    def one(unique: int, ns: int) -> list[Records]:
+        place: dict[str, Any] = {"opcode": Opcode.READ, "queue": 3, "transport": Transport.URING, "entry": 0xE0}
+        dry = event(Kind.SELECTED, ns + 1, unique=unique, error=-errno.ENOBUFS, **place)
+        got = event(Kind.SELECTED, ns + 5001, unique=unique, **place)
+        return [queued(unique, ns, Opcode.READ), dry, got, *whole(unique, ns + 6000, Opcode.READ)[1:]]
+
+    few = [part for number in range(9) for part in one(2 * number + 2, 10_000 * number + 1000)]
+    assert rules(*few) == []
+    (finding,) = judged(*few, *one(200, 500_000))
+    assert finding.rule.id == "pool-dry"
+    assert finding.sentence == "10 requests of queue 3 found no free buffer, and waited 5.0 us each."
+
+
+def test_rules_can_be_told_apart_and_read() -> None:
+    for name, rule in RULES.items():
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
+        assert len(name) <= 20
+        assert rule.explanation.endswith(".")
+        assert rule.remedy
+        assert not rule.title.endswith(".")
+    assert len({rule.title for rule in RULES.values()}) == len(RULES)
+
+
+def test_nothing_is_said_of_nothing() -> None:
+    assert judged() == []
+    assert judged(until=10**12) == []

@@ -1,0 +1,101 @@
+"""Setting up a connection."""
+
+import errno
+import struct
+from typing import Any
+
+import pytest
+
+from furtrace.trace.record import Kind, Records, Transport
+from furtrace.wire.opcodes import UringCommand
+from tests.unit.checks.judging import CPUS, SECOND, judged, refused, rules
+from tests.unit.events import after_loss, batch, delivered, event, queued
+
+INIT_EXT, OVER_IO_URING, MAX_PAGES = 1 << 30, 1 << 9, 1 << 22
+INVALID = -errno.EINVAL
+
+
+def init(ns: int, *, offered: bool = True, asked: bool = True, max_write: int = 131072) -> Records:
+    """INIT, in which the kernel offers io_uring or does not, and the server asks for it or does not."""
+    question = struct.pack("<IIIII", 7, 45, 131072, INIT_EXT | 1, OVER_IO_URING * offered).ljust(64, b"\0")
+    flags2 = OVER_IO_URING * asked
+    reply = struct.pack("<IIIIHHIIHHIIH", 7, 45, 0, INIT_EXT | MAX_PAGES, 12, 9, max_write, 1, 32, 0, flags2, 0, 0)
+    return event(Kind.INIT, ns, extra=question + reply.ljust(64, b"\0"), unique=1, transport=Transport.DEV)
+
+
+def register(ns: int, queue: int, **members: Any) -> Records:
+    """A REGISTER as it should be."""
+    known: dict[str, Any] = {"queue": queue, "headers": 0x1000, "length": 288, "payload": 0x9000, "payload_size": 131072}
+    known |= {"command": 0xC0, "user_data": 5, "command_op": UringCommand.REGISTER, "extra": bytes(80)}
+    return event(Kind.REGISTER, ns, **(known | members))
+
+
+@pytest.mark.parametrize("missing", [{3}, {0, 2}, set(range(CPUS))])
+def test_a_ring_that_does_not_get_ready(missing: set[int]) -> None:
+    registers = [register(2000 + queue, queue) for queue in set(range(CPUS)) - missing]
+    (finding,) = judged(init(1000), *registers, until=9 * SECOND)
+    assert finding.rule.id == "ring-not-ready"
+    told = {"queue 3 lacks" if missing == {3} else "queues 0 and 2 lack" if len(missing) == 2 else "no queue has"}
+    assert told.pop() in finding.sentence
+
+
+def test_a_ring_that_gets_ready_is_not_blamed() -> None:
+    registers = [register(2000 + queue, queue) for queue in range(CPUS)]
+    assert rules(init(1000), *registers, until=9 * SECOND) == []
+    ready = event(Kind.READY, 3000)
+    assert rules(init(1000), ready, until=9 * SECOND) == []  # tracing has missed the REGISTERs
+    served = [queued(2, 4000), delivered(2, 4010)]
+    assert "ring-not-ready" not in rules(init(1000), *served, until=9 * SECOND)
+
+
+def test_one_that_has_not_had_the_time_is_not_blamed() -> None:
+    assert rules(init(1000), until=SECOND) == []
+
+
+def test_what_was_not_seen_is_not_missing() -> None:
+    assert rules(after_loss(batch(init(1000)), 1), until=9 * SECOND) == []
+    assert rules(init(1000), until=9 * SECOND, filters="--queue 1") == []
+
+
+def test_a_server_that_does_not_want_the_ring() -> None:
+    assert rules(init(1000, asked=False), until=9 * SECOND) == []
+
+
+def test_one_that_wants_what_is_not_offered() -> None:
+    assert rules(init(1000, offered=False), until=9 * SECOND) == ["uring-off"]
+
+
+@pytest.mark.parametrize(
+    ("members", "rule"),
+    [
+        ({"length": 287}, "headers-too-short"),
+        ({"payload_size": 131071}, "payload-too-short"),
+        ({"queue": CPUS}, "queue-out-of-range"),
+        ({"extra": bytes(16)}, "sqe-too-small"),
+        ({}, "setup-refused"),
+        ({"length": 0}, "setup-refused"),  # an old recording, which does not tell it
+    ],
+)
+def test_a_register_that_is_refused(members: dict[str, Any], rule: str) -> None:
+    queue = members.get("queue", 3)
+    events = [init(1000), register(2000, **({"queue": 3} | members))]
+    (finding,) = judged(*events, refused(2010, UringCommand.REGISTER, INVALID, queue=queue))
+    assert finding.rule.id == rule
+    assert [int(one["kind"]) for one in finding.events] == [Kind.REGISTER, Kind.REFUSED]
+
+
+def test_a_payload_buffer_of_a_pool_is_elsewhere() -> None:
+    pool = event(Kind.ADD_BUFPOOL, 1500, queue=3, command=0xC1, user_data=6, command_op=UringCommand.ADD_BUFPOOL)
+    events = [init(1000), pool, register(2000, 3, payload_size=0)]
+    assert rules(*events, refused(2010, UringCommand.REGISTER, INVALID)) == ["setup-refused"]
+
+
+@pytest.mark.parametrize(
+    ("error", "rule"), [(-errno.EAGAIN, "setup-too-early"), (-errno.EOPNOTSUPP, "setup-not-enabled")]
+)
+def test_a_register_that_comes_at_the_wrong_time(error: int, rule: str) -> None:
+    assert rules(register(2000, 3), refused(2010, UringCommand.REGISTER, error)) == [rule]
+
+
+def test_a_refusal_whose_command_was_not_seen() -> None:
+    assert rules(refused(2010, UringCommand.ADD_QUEUE, -errno.EEXIST)) == ["setup-refused"]

@@ -1,0 +1,71 @@
+"""Requests that wait."""
+
+import pytest
+
+from furtrace.trace.record import Kind, Transport
+from furtrace.wire.opcodes import Opcode
+from tests.unit.checks.judging import SECOND, judged, rules
+from tests.unit.events import after_loss, batch, committed, delivered, ended, event, queued, whole
+
+
+def test_one_that_the_server_keeps() -> None:
+    (finding,) = judged(queued(2, 1000, Opcode.FSYNC), delivered(2, 1010, Opcode.FSYNC), until=6 * SECOND)
+    assert finding.rule.id == "unanswered"
+    assert finding.sentence == "FSYNC, unique 2, has been in the hands of server[901], by queue 3, for 6.0 s."
+
+
+def test_it_is_said_once() -> None:
+    events = [queued(2, 1000), delivered(2, 1010)]
+    ticks = [event(Kind.READY, second * SECOND) for second in range(1, 20)]
+    assert rules(*events, *ticks) == ["unanswered"]
+
+
+def test_one_that_is_answered_in_time() -> None:
+    assert rules(*whole(2, 1000), until=60 * SECOND) == []
+    assert rules(queued(2, 1000), delivered(2, 1010), until=4 * SECOND) == []
+
+
+@pytest.mark.parametrize("opcode", [Opcode.SETLKW, Opcode.FORGET, Opcode.INTERRUPT])
+def test_what_may_wait_or_has_no_answer(opcode: Opcode) -> None:
+    assert rules(queued(2, 1000, opcode), delivered(2, 1010, opcode), until=60 * SECOND) == []
+
+
+def test_one_whose_answer_may_have_been_lost() -> None:
+    assert rules(after_loss(batch(queued(2, 1000), delivered(2, 1010)), 1), until=60 * SECOND) == []
+    events = [queued(2, 1000), delivered(2, 1010), after_loss(batch(*whole(4, 2 * SECOND)), 1)]
+    assert rules(*events, until=60 * SECOND) == []
+
+
+def test_one_that_waits_for_an_entry() -> None:
+    events = [queued(2, 1000), delivered(2, 1010), queued(4, 2 * SECOND)]
+    first, second = judged(*events, until=8 * SECOND)
+    assert (first.rule.id, first.unique) == ("unanswered", 2)
+    assert (second.rule.id, second.unique) == ("no-entry", 4)
+    assert second.sentence.endswith("for queue 3: its entry is in the server's hands.")
+
+
+def test_one_that_waits_for_a_buffer() -> None:
+    dry = event(Kind.SELECTED, 1010, unique=2, opcode=Opcode.READ, queue=3, error=-105, transport=Transport.URING)
+    assert rules(queued(2, 1000, Opcode.READ), dry, until=8 * SECOND) == ["no-buffer"]
+
+
+def test_one_that_nobody_fetches() -> None:
+    assert rules(*whole(2, 1000), queued(4, 2000), until=8 * SECOND) == ["not-fetched"]
+
+
+def test_one_that_its_client_took_back() -> None:
+    """The next one of the queue was fetched, so this one is not there any more."""
+    assert rules(*whole(2, 1000), queued(4, 2000), *whole(6, 3000), until=8 * SECOND) == []
+
+
+def test_one_that_took_long() -> None:
+    late = [queued(2, 1000), delivered(2, 1010), committed(2, 2 * SECOND), ended(2, 2 * SECOND + 10)]
+    (finding,) = judged(*late)
+    assert finding.rule.id == "slow"
+    assert finding.sentence == "GETATTR, unique 2, was in the server's hands for 2.0 s, then answered."
+
+
+def test_what_hangs_between_two_events_far_apart_is_seen() -> None:
+    """In one batch, which a recording of little traffic is."""
+    late = [queued(2, 1000), delivered(2, 1010), committed(2, 20 * SECOND), ended(2, 20 * SECOND + 10)]
+    assert rules(*late) == ["unanswered", "slow"]
