@@ -11,6 +11,7 @@ from furtrace.cli.errors import InputError, OutputError, WriteError
 from furtrace.probe.errors import ProbeError
 
 _COMMANDS = {
+    "check": "Say what is wrong between a server and the kernel, live or in a recording.",
     "decode": "Read a message or structure of the protocol, given as hex or binary, field by field.",
     "demo": "Mount a FUSE-over-io_uring server of our own, give it traffic, and trace it.",
     "doctor": "Say what can be traced on this machine, and what is in the way.",
@@ -54,6 +55,7 @@ def furtrace() -> None:
       furtrace record -o f.pcapng     write it to a file, to look at it later
       furtrace replay f.pcapng        look at it
       furtrace stats f.pcapng         count and measure
+      furtrace check --mount /mnt     say what is wrong
       furtrace flow -r f.pcapng --slowest
                                       draw what happened to a request
       furtrace demo                   see it work, with a server of our own

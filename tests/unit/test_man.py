@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from furtrace import __version__
+from furtrace.checks.checker import RULES
 from furtrace.cli import furtrace
 from furtrace.cli.hexinput import from_bytes
 from furtrace.export.columns import EVENT_COLUMNS, REQUEST_COLUMNS, Column
@@ -265,3 +266,13 @@ def test_the_events_are_explained() -> None:
     text = section(lines("furtrace-doctor"), ".Ss Where each event is seen")
     explained = [term for line in text if line.startswith(".It ") for term in line.removeprefix(".It ").split(" , ")]
     assert explained == [kind.name for kind in EVENTS]
+
+
+def test_the_page_of_checks_has_every_rule_with_its_severity() -> None:
+    rules = section(lines("furtrace-check"), ".Ss Rules")
+    told = re.findall(r"^\.It Cm (\S+) Pq (\w+)$", "\n".join(rules), re.MULTILINE)
+    assert told == [(rule.id, rule.severity.word) for rule in RULES.values()]
+    text = " ".join(" ".join(rules).split())
+    for rule in RULES.values():
+        assert rule.explanation in text
+        assert rule.remedy in text
