@@ -1,15 +1,15 @@
 """What goes wrong while a connection is set up: the commands that make queues, and a ring that never gets ready."""
 
-import errno
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
+from furtrace.checks import refusals
 from furtrace.checks.findings import Finding, Rule, Severity, about_event
 from furtrace.checks.seen import Limits, Seen
-from furtrace.trace.record import COMMAND_SIZE, HEADER_SIZE, INIT_SIZE, NO_QUEUE, RECORD, Kind, Transport
+from furtrace.trace.record import INIT_SIZE, NO_QUEUE, RECORD, Kind, Transport
 from furtrace.wire.errnos import errno_name
 from furtrace.wire.errors import DecodeError
 from furtrace.wire.flags import InitFlag
@@ -35,64 +35,6 @@ URING_OFF: Final = Rule(
     "fs/fuse/inode.c), every command ends with EOPNOTSUPP, and requests go by /dev/fuse.",
     "echo Y > /sys/module/fuse/parameters/enable_uring before mounting; in the server, ask only for what was offered.",
 )
-NO_SQE128: Final = Rule(
-    "sqe-too-small",
-    Severity.ERROR,
-    "a command comes in an SQE of 64 bytes",
-    "The command area, struct fuse_uring_cmd_req, needs an SQE of 128 bytes. The kernel refuses the command with "
-    "EINVAL (fuse_uring_cmd() in fs/fuse/dev_uring.c).",
-    "Make the ring with IORING_SETUP_SQE128.",
-)
-NO_SUCH_QUEUE: Final = Rule(
-    "queue-out-of-range",
-    Severity.ERROR,
-    "a command names a queue that there can't be",
-    "Queues are numbered from 0 to the number of possible CPUs less one. The kernel refuses the command with EINVAL "
-    "(fuse_uring_register() in fs/fuse/dev_uring.c).",
-    "Make one queue for each possible CPU, and name it by that CPU's number.",
-)
-HEADERS_SHORT: Final = Rule(
-    "headers-too-short",
-    Severity.ERROR,
-    "an entry's header slot is too short",
-    "The first iovec of REGISTER names memory for struct fuse_uring_req_header, 288 bytes. The kernel refuses a "
-    "shorter one with EINVAL (fuse_uring_create_ring_ent() in fs/fuse/dev_uring.c).",
-    "Give each entry sizeof(struct fuse_uring_req_header) bytes.",
-)
-PAYLOAD_SHORT: Final = Rule(
-    "payload-too-short",
-    Severity.ERROR,
-    "an entry's payload buffer is too short",
-    "The second iovec of REGISTER has to have room for the largest request: max_write or max_pages pages as agreed in "
-    "INIT, at least 8192 bytes. The kernel refuses a shorter one with EINVAL (fuse_uring_create_ring_ent() in "
-    "fs/fuse/dev_uring.c).",
-    "Make payload buffers as large as the larger of max_write and max_pages * page size.",
-)
-TOO_EARLY: Final = Rule(
-    "setup-too-early",
-    Severity.ERROR,
-    "a queue is set up before INIT is answered",
-    "Until the reply to INIT is there the kernel does not know how large requests get. It refuses the command with "
-    "EAGAIN (fuse_uring_cmd() in fs/fuse/dev_uring.c).",
-    "Send the commands after the reply to INIT was written.",
-)
-NOT_ENABLED: Final = Rule(
-    "setup-not-enabled",
-    Severity.ERROR,
-    "a queue is set up on a connection without io_uring",
-    "INIT has not agreed on FUSE_OVER_IO_URING (the reply's flags2 counts only with FUSE_INIT_EXT), or enable_uring "
-    "is off, or a REGISTER before this one has failed (Linux 7.3). The kernel refuses the command with EOPNOTSUPP.",
-    "Reply to INIT with FUSE_INIT_EXT and FUSE_OVER_IO_URING where the kernel offers them.",
-)
-REFUSED: Final = Rule(
-    "setup-refused",
-    Severity.ERROR,
-    "the kernel refuses a command that sets a queue up",
-    "ADD_QUEUE, ADD_BUFPOOL and REGISTER have an order: ADD_QUEUE once (EEXIST), then ADD_BUFPOOL once (EINVAL), then "
-    "REGISTER; with the flags that this kernel knows, and a pool that has room for a buffer (fs/fuse/dev_uring.c).",
-    "Compare the command's area, which furtrace replay --events shows, with what the kernel wants.",
-)
-
 _PAGE: Final = 4096
 _MIN_READ_BUFFER: Final = 8192  # FUSE_MIN_READ_BUFFER
 _DEFAULT_PAGES: Final = 32  # FUSE_DEFAULT_MAX_PAGES_PER_REQ
@@ -106,11 +48,9 @@ class _Connection:
 
     init: np.void | None = None
     wants_uring: bool = False
-    payload: int = 0  # bytes that a payload buffer has to have; 0: not known
     ready: bool = False
     said: bool = False
-    registered: set[int] = field(default_factory=set)
-    pooled: set[int] = field(default_factory=set)
+    known: refusals.Known = field(default_factory=refusals.Known)
 
 
 class Setup:
@@ -123,13 +63,7 @@ class Setup:
     rules = (
         NOT_READY,
         URING_OFF,
-        NO_SQE128,
-        NO_SUCH_QUEUE,
-        HEADERS_SHORT,
-        PAYLOAD_SHORT,
-        TOO_EARLY,
-        NOT_ENABLED,
-        REFUSED,
+        *refusals.RULES,
     )
 
     def __init__(self, limits: Limits) -> None:
@@ -154,22 +88,19 @@ class Setup:
         kind = Kind(int(event["kind"]))
         if kind is Kind.INIT:
             self._connections[number] = _Connection()
-            yield from self._begin(event)
+            yield from self._begin(event, seen.info.cpus)
         elif kind is Kind.READY:
             self._of(number).ready = True
         elif kind in _COMMANDS:
             self._commands[int(event["command"]), int(event["user_data"])] = event
-            if kind is Kind.REGISTER:
-                self._of(number).registered.add(queue)
-            elif kind is Kind.ADD_BUFPOOL:
-                self._of(number).pooled.add(queue)
+            self._of(number).known.commands[kind, queue] += 1
         elif event["command_op"] != UringCommand.COMMIT_AND_FETCH:
             command = self._commands.pop((int(event["command"]), int(event["user_data"])), None)
-            if command is not None and command["kind"] == Kind.REGISTER:
-                self._of(number).registered.discard(queue)
             yield self._refused(event, command, seen)
+            if command is not None:
+                self._of(number).known.commands[Kind(int(command["kind"])), queue] -= 1
 
-    def _begin(self, event: np.void) -> Iterator[Finding]:
+    def _begin(self, event: np.void, cpus: int) -> Iterator[Finding]:
         known = self._of(int(event["connection"]))
         known.init = event
         extra = event["extra"].tobytes()[: int(event["extra_size"])]
@@ -179,7 +110,8 @@ class Setup:
             offered, taken = parse_init_in(extra[:INIT_SIZE]), parse_init_out(extra[INIT_SIZE:])
         except DecodeError:
             return
-        known.payload = _payload(taken) if isinstance(taken, InitOut) else 0
+        known.known.payload = _payload(taken) if isinstance(taken, InitOut) else 0
+        known.known.cpus, known.known.whole = cpus, True
         asked = bool(taken.flag_bits & InitFlag.OVER_IO_URING)
         given = bool(offered.flag_bits & InitFlag.OVER_IO_URING)
         known.wants_uring = asked and given
@@ -188,8 +120,9 @@ class Setup:
             yield about_event(URING_OFF, sentence, event)
 
     def _refused(self, event: np.void, command: np.void | None, seen: Seen) -> Finding:
-        known = self._of(int(event["connection"]))
-        rule, why = _cause(event, command, known, seen.info.cpus)
+        known = self._of(int(event["connection"])).known
+        known.cpus, known.whole = seen.info.cpus, known.whole and seen.whole
+        rule, why = refusals.cause(event, command, known)
         queue = "" if event["queue"] == NO_QUEUE else f" for queue {event['queue']}"
         sentence = (
             f"{command_name(int(event['command_op']))}{queue} was refused with -{errno_name(int(event['error']))}{why}."
@@ -205,7 +138,7 @@ class Setup:
             if known.init is None or not known.wants_uring or known.ready or known.said:
                 continue
             taken = now_ns - int(known.init["ns"])
-            lacking = sorted(set(range(seen.info.cpus)) - known.registered)
+            lacking = [queue for queue in range(seen.info.cpus) if not known.known.commands[Kind.REGISTER, queue]]
             if taken < self._limits.setup or not lacking or not seen.whole:
                 continue
             known.said = True
@@ -231,46 +164,6 @@ def _payload(taken: InitOut) -> int:
     pages = min(max(taken.max_pages, 1), _MOST_PAGES) if taken.flag_bits & InitFlag.MAX_PAGES else _DEFAULT_PAGES
     return max(_MIN_READ_BUFFER, taken.max_write, pages * _PAGE)
 
-
-def _cause(event: np.void, command: np.void | None, known: _Connection, cpus: int) -> tuple[Rule, str]:
-    """The rule that explains a refusal, and what was wrong."""
-    error = -int(event["error"])
-    if error == errno.EAGAIN:
-        return TOO_EARLY, ": INIT is not answered yet"
-    if error == errno.EOPNOTSUPP:
-        return NOT_ENABLED, ""
-    if error != errno.EINVAL or command is None:
-        return REFUSED, ""
-    return next(filter(None, (cause(command, known, cpus) for cause in _CAUSES)), (REFUSED, ""))
-
-
-_Cause = tuple[Rule, str] | None
-
-
-def _sqe(command: np.void, _known: _Connection, _cpus: int) -> _Cause:
-    small = 0 < command["extra_size"] < COMMAND_SIZE
-    return (NO_SQE128, ": its SQE has 64 bytes") if small else None
-
-
-def _queue(command: np.void, _known: _Connection, cpus: int) -> _Cause:
-    beyond = cpus and command["queue"] != NO_QUEUE and command["queue"] >= cpus
-    return (NO_SUCH_QUEUE, f": the last queue is {cpus - 1}") if beyond else None
-
-
-def _headers(command: np.void, _known: _Connection, _cpus: int) -> _Cause:
-    short = command["kind"] == Kind.REGISTER and 0 < command["length"] < HEADER_SIZE
-    said = f": its header slot has {command['length']} bytes, {HEADER_SIZE} are needed"
-    return (HEADERS_SHORT, said) if short else None
-
-
-def _buffer(command: np.void, known: _Connection, _cpus: int) -> _Cause:
-    own = command["kind"] == Kind.REGISTER and int(command["queue"]) not in known.pooled
-    said = f": its payload buffer has {command['payload_size']} bytes, {known.payload} are needed"
-    return (PAYLOAD_SHORT, said) if own and command["payload_size"] < known.payload else None
-
-
-_CAUSES: Final = (_sqe, _queue, _headers, _buffer)
-"""Why a command may be refused with EINVAL, in the order in which the kernel looks."""
 
 _IS_OURS: Final = np.zeros(256, np.bool_)
 _IS_OURS[[Kind.INIT, Kind.READY, *_COMMANDS, Kind.REFUSED]] = True

@@ -58,9 +58,21 @@ SLOW: Final = Rule(
     "waited for.",
 )
 
+INTERRUPTED: Final = Rule(
+    "interrupt-ignored",
+    Severity.WARNING,
+    "the server was told that a client wants no answer any more, and did not answer",
+    "A client that is killed, or gets a signal, has the kernel send FUSE_INTERRUPT with the unique of its request. "
+    "The client waits on until the request is answered, be it with EINTR; until then it can't be killed.",
+    "Read INTERRUPT from /dev/fuse (it never comes by io_uring), and end the request that it names with -EINTR. The "
+    "reply to INTERRUPT itself is -EAGAIN if the request is not known yet, -ENOSYS to get no more of them.",
+)
+
 _MAY_WAIT: Final = (*NEVER_ANSWERED, Opcode.SETLKW, Opcode.NOTIFY_REPLY)
 """Operations that have no answer, or wait for what others do."""
-_MOST_TOLD: Final = 4
+_UNIQUE: Final = 8
+"""Bytes of fuse_interrupt_in."""
+_MOST_INTERRUPTED: Final = 10_000
 Chosen = npt.NDArray[np.bool_]
 
 
@@ -68,15 +80,16 @@ class Waiting:
     """Finds requests that have waited for long, and says for whom.
 
     Args:
-    limits: how long is long.
+        limits: how long is long.
     """
 
-    rules = (UNANSWERED, NO_ENTRY, NO_BUFFER, NOT_FETCHED, SLOW)
+    rules = (UNANSWERED, NO_ENTRY, NO_BUFFER, NOT_FETCHED, SLOW, INTERRUPTED)
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._told: dict[tuple[int, int], int] = {}
         self._newest: dict[int, int] = {}
+        self._interrupted: dict[tuple[int, int], int] = {}
 
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Note what was delivered, and judge what was answered late."""
@@ -85,6 +98,7 @@ class Waiting:
             self._note(part[(part["delivered_ns"] != 0) & (part["queued_ns"] != 0)])
         for name in zip(rows["connection"].tolist(), rows["unique"].tolist(), strict=True) if self._told else ():
             self._told.pop(name, None)
+        self._note_interrupts(rows)
         known = (rows["delivered_ns"] != 0) & (rows["committed_ns"] != 0)
         known &= ~np.isin(rows["opcode"], _MAY_WAIT)
         server = rows["committed_ns"].astype(np.int64) - rows["delivered_ns"].astype(np.int64)
@@ -92,6 +106,14 @@ class Waiting:
             row = rows[at]
             sentence = f"{_name(row)} was in the server's hands for {server[at] / 1e9:.1f} s, then answered."
             yield about(SLOW, sentence, int(row["committed_ns"]), row)
+
+    def _note_interrupts(self, rows: Requests_) -> None:
+        """INTERRUPT has come to the server: which request it names (fuse_interrupt_in)."""
+        for row in rows[(rows["opcode"] == Opcode.INTERRUPT) & (rows["operation_size"] >= _UNIQUE)]:
+            name = int(row["connection"]), int.from_bytes(row["operation"].tobytes()[:_UNIQUE], "little")
+            self._interrupted[name] = int(row["delivered_ns"])
+        if len(self._interrupted) > _MOST_INTERRUPTED:
+            self._interrupted.clear()
 
     def _note(self, rows: Requests_) -> None:
         """The newest request of each queue that was fetched: what was queued before it waits no more."""
@@ -105,6 +127,8 @@ class Waiting:
     def tick(self, now_ns: int, seen: Seen) -> Iterator[Finding]:
         """See what waits."""
         rows = seen.conversation.requests.under_way
+        if self._interrupted:
+            yield from self._ignored(rows[~rows["uncertain"]], now_ns)
         rows = rows[~rows["uncertain"] & ~np.isin(rows["opcode"], _MAY_WAIT)]
         if not len(rows):
             return
@@ -123,6 +147,19 @@ class Waiting:
             self._told[name] = stage
             yield about(found[0], found[1], now_ns, row)
 
+    def _ignored(self, rows: Requests_, now_ns: int) -> Iterator[Finding]:
+        """Requests that a client has given up, and that are not answered."""
+        for name, since in list(self._interrupted.items()):
+            at = np.flatnonzero((rows["connection"] == name[0]) & (rows["unique"] == name[1]))
+            if not len(at) or now_ns - since > self._limits.unanswered:
+                del self._interrupted[name]
+            if len(at) and now_ns - since > self._limits.unanswered:
+                waited = (now_ns - since) / 1e9
+                sentence = (
+                    f"{_name(rows[at[0]])} is not answered {waited:.1f} s after the server read INTERRUPT for it."
+                )
+                yield about(INTERRUPTED, sentence, now_ns, rows[at[0]])
+
     def _served(self, row: np.void, waited: int) -> tuple[Rule, str]:
         server = f"{printable(comm(row['server_comm'].tobytes())) or '?'}[{row['server_tid'] or row['server_pid']}]"
         how = "by /dev/fuse" if row["transport"] == Transport.DEV else f"by queue {row['queue']}"
@@ -136,10 +173,11 @@ class Waiting:
         if row["dry_ns"]:
             return NO_BUFFER, f"{said}: the pool of queue {place[1]} has no free buffer."
         queue = _queue(place, seen)
+        where = f" for queue {place[1]}" if queue is not None and queue.entries else ""
         if queue is not None and queue.entries and queue.in_server >= max(queue.entries, queue.registered):
             entries = "its entry is" if queue.in_server == 1 else f"all {queue.in_server} entries of it are"
-            return NO_ENTRY, f"{said} for queue {place[1]}: {entries} in the server's hands."
-        return NOT_FETCHED, f"{said}, and the server has not fetched it."
+            return NO_ENTRY, f"{said}{where}: {entries} in the server's hands."
+        return NOT_FETCHED, f"{said}{where}, and the server has not fetched it."
 
 
 def _queue(place: tuple[int, int], seen: Seen) -> Queue | None:

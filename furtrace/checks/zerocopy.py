@@ -6,10 +6,11 @@ from typing import Final
 
 import numpy as np
 
-from furtrace.checks.findings import Finding, Rule, Severity, about
+from furtrace.checks.findings import Finding, Rule, Severity, about, about_event
 from furtrace.checks.seen import Seen
 from furtrace.model.requests import Requests_
-from furtrace.trace.record import Flag
+from furtrace.trace.record import Flag, Kind
+from furtrace.wire.errnos import errno_name
 from furtrace.wire.opcodes import Opcode, opcode_name
 
 UNREAD: Final = Rule(
@@ -30,6 +31,15 @@ UNWRITTEN: Final = Rule(
     "pages.",
     "Move the data by READ_FIXED with the entry's buffer index, and commit when that has completed; reply with the "
     "bytes that it moved.",
+)
+SLOT: Final = Rule(
+    "slot-refused",
+    Severity.ERROR,
+    "a request's pages can't be put into its entry's slot",
+    "For zero-copy the kernel puts the request's pages into the slot of the server's ring that the entry's REGISTER "
+    "named. That slot is not in the ring's table of registered buffers (EINVAL), or holds another buffer (EBUSY). The "
+    "request fails, and the server does not see it (fuse_uring_set_up_zero_copy() in fs/fuse/dev_uring.c; Linux 7.3).",
+    "Give each entry a slot of its own, within the table that was registered with the ring, and leave it empty.",
 )
 DRY: Final = Rule(
     "pool-dry",
@@ -56,13 +66,20 @@ class _Waits:
 class ZeroCopy:
     """Holds what the server says it moved against what its own I/O has moved."""
 
-    rules = (UNREAD, UNWRITTEN, DRY)
+    rules = (UNREAD, UNWRITTEN, SLOT, DRY)
 
     def __init__(self) -> None:
         self._waits: dict[tuple[int, int], _Waits] = {}
 
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Judge the requests that ended."""
+        registered = seen.of(Kind.PAGES_REGISTERED)
+        for event in registered[registered["error"] != 0]:
+            request = f"{opcode_name(int(event['opcode']))}, unique {event['unique']}"
+            sentence = (
+                f"The pages of {request} can't be put into slot {event['slot']}: -{errno_name(int(event['error']))}."
+            )
+            yield about_event(SLOT, sentence, event)
         rows = seen.finished
         zero_copied = ((rows["flags"] & _IN_SLOT) == _IN_SLOT) & (rows["error"] == 0) & (rows["moved"] > 0)
         zero_copied &= ~rows["uncertain"] & (rows["delivered_ns"] != 0) & (rows["committed_ns"] != 0)

@@ -79,6 +79,15 @@ def test_zero_copy_that_moves_nothing(opcode: int, rule: str) -> None:
     assert rules(after_loss(batch(*_zero_copied(opcode, None)), 1)) == []
 
 
+@pytest.mark.parametrize("error", [-errno.EINVAL, -errno.EBUSY])
+def test_a_slot_that_can_t_be_used(error: int) -> None:
+    place: dict[str, Any] = {"unique": 2, "opcode": Opcode.READ, "queue": 3, "slot": 9, "error": error}
+    events = [queued(2, 1000, Opcode.READ), event(Kind.PAGES_REGISTERED, 1010, **place)]
+    (finding,) = judged(*events, ended(2, 1020, Opcode.READ, error))
+    assert finding.rule.id == "slot-refused"
+    assert "READ, unique 2 can't be put into slot 9" in finding.sentence
+
+
 def test_a_pool_that_runs_dry() -> None:
     def one(unique: int, ns: int) -> list[Records]:
         place: dict[str, Any] = {"opcode": Opcode.READ, "queue": 3, "transport": Transport.URING, "entry": 0xE0}

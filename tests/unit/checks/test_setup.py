@@ -25,7 +25,13 @@ def init(ns: int, *, offered: bool = True, asked: bool = True, max_write: int = 
 
 def register(ns: int, queue: int, **members: Any) -> Records:
     """A REGISTER as it should be."""
-    known: dict[str, Any] = {"queue": queue, "headers": 0x1000, "length": 288, "payload": 0x9000, "payload_size": 131072}
+    known: dict[str, Any] = {
+        "queue": queue,
+        "headers": 0x1000,
+        "length": 288,
+        "payload": 0x9000,
+        "payload_size": 131072,
+    }
     known |= {"command": 0xC0, "user_data": 5, "command_op": UringCommand.REGISTER, "extra": bytes(80)}
     return event(Kind.REGISTER, ns, **(known | members))
 
@@ -98,4 +104,56 @@ def test_a_register_that_comes_at_the_wrong_time(error: int, rule: str) -> None:
 
 
 def test_a_refusal_whose_command_was_not_seen() -> None:
-    assert rules(refused(2010, UringCommand.ADD_QUEUE, -errno.EEXIST)) == ["setup-refused"]
+    assert rules(refused(2010, UringCommand.ADD_QUEUE, INVALID)) == ["setup-refused"]
+
+
+def test_one_of_several_entries_that_is_refused() -> None:
+    """The queue has the others."""
+    registers = [register(2000 + queue, queue) for queue in range(CPUS)]
+    again = register(2100, 0, command=0xC9, length=4)
+    events = [init(1000), *registers, again, refused(2110, UringCommand.REGISTER, INVALID, queue=0, command=0xC9)]
+    assert rules(*events, until=9 * SECOND) == ["headers-too-short"]
+
+
+def command(kind: Kind, ns: int, area: bytes = b"", **members: Any) -> Records:
+    """A command for queue 3, and its number by what it is."""
+    op = UringCommand[kind.name]
+    known = {"queue": 3, "command": 0xC0 + op, "user_data": 5, "command_op": op, "extra": area.ljust(80, b"\0")}
+    return event(kind, ns, **(known | members))
+
+
+def pool(size: int) -> bytes:
+    return struct.pack("<QQH6xQI", 0, 0, 3, 0x1000, size)
+
+
+def turned_down(op: UringCommand, error: int = INVALID) -> Records:
+    return refused(5000, op, error, command=0xC0 + op)
+
+
+@pytest.mark.parametrize(
+    ("events", "last", "rule", "said"),
+    [
+        ([(Kind.ADD_BUFPOOL, pool(1 << 20))], INVALID, "setup-order", "no ADD_QUEUE"),
+        ([(Kind.ADD_QUEUE, b""), (Kind.ADD_QUEUE, b"")], -errno.EEXIST, "setup-order", "there already"),
+        (
+            [(Kind.ADD_QUEUE, b""), (Kind.ADD_BUFPOOL, pool(1 << 20)), (Kind.ADD_BUFPOOL, pool(1 << 20))],
+            INVALID,
+            "setup-order",
+            "a pool already",
+        ),
+        ([(Kind.ADD_QUEUE, b""), (Kind.ADD_BUFPOOL, pool(4096))], INVALID, "pool-too-small", "one buffer takes 131072"),
+        ([(Kind.ADD_QUEUE, b"\x02")], INVALID, "setup-flags", "no flag 0x2"),
+        ([(Kind.ADD_QUEUE, b"\x01")], -errno.EPERM, "zero-copy-privilege", "-EPERM"),
+        ([(Kind.ADD_QUEUE, b"\x01")], INVALID, "setup-refused", ""),
+    ],
+)
+def test_the_commands_of_pools(events: list[tuple[Kind, bytes]], last: int, rule: str, said: str) -> None:
+    made = [command(kind, 2000 + at, area) for at, (kind, area) in enumerate(events)]
+    (finding,) = judged(init(1000), *made, turned_down(UringCommand[events[-1][0].name], last))
+    assert finding.rule.id == rule
+    assert said in finding.sentence
+
+
+def test_an_order_that_was_not_seen_is_not_blamed() -> None:
+    unseen = [command(Kind.ADD_BUFPOOL, 2000, pool(1 << 20)), turned_down(UringCommand.ADD_BUFPOOL)]
+    assert rules(*unseen) == ["setup-refused"]

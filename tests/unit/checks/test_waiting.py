@@ -2,7 +2,7 @@
 
 import pytest
 
-from furtrace.trace.record import Kind, Transport
+from furtrace.trace.record import NO_QUEUE, Kind, Records, Transport
 from furtrace.wire.opcodes import Opcode
 from tests.unit.checks.judging import SECOND, judged, rules
 from tests.unit.events import after_loss, batch, committed, delivered, ended, event, queued, whole
@@ -69,3 +69,22 @@ def test_what_hangs_between_two_events_far_apart_is_seen() -> None:
     """In one batch, which a recording of little traffic is."""
     late = [queued(2, 1000), delivered(2, 1010), committed(2, 20 * SECOND), ended(2, 20 * SECOND + 10)]
     assert rules(*late) == ["unanswered", "slow"]
+
+
+def interrupt(unique: int, ns: int) -> Records:
+    """The server reads an INTERRUPT of the request ``unique``."""
+    header = bytes(128) + unique.to_bytes(8, "little")
+    return delivered(unique + 1, ns, Opcode.INTERRUPT, header=header, entry=0, queue=NO_QUEUE, transport=Transport.DEV)
+
+
+def test_an_interrupt_that_is_ignored() -> None:
+    events = [queued(2, SECOND), delivered(2, SECOND + 10), interrupt(2, 2 * SECOND)]
+    assert rules(*events, until=5 * SECOND) == []
+    found = judged(*events, until=8 * SECOND)
+    assert [one.rule.id for one in found] == ["interrupt-ignored", "unanswered"]
+    assert found[0].sentence == "GETATTR, unique 2, is not answered 6.0 s after the server read INTERRUPT for it."
+
+
+def test_an_interrupt_that_is_heeded() -> None:
+    events = [queued(2, SECOND), delivered(2, SECOND + 10), interrupt(2, 2 * SECOND)]
+    assert rules(*events, committed(2, 3 * SECOND), ended(2, 3 * SECOND + 1, error=-4), until=60 * SECOND) == ["slow"]
