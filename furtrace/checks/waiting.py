@@ -61,7 +61,7 @@ SLOW: Final = Rule(
 INTERRUPTED: Final = Rule(
     "interrupt-ignored",
     Severity.WARNING,
-    "the server was told that a client wants no answer any more, and did not answer",
+    "a request that its client has given up is not answered",
     "A client that is killed, or gets a signal, has the kernel send FUSE_INTERRUPT with the unique of its request. "
     "The client waits on until the request is answered, be it with EINTR; until then it can't be killed.",
     "Read INTERRUPT from /dev/fuse (it never comes by io_uring), and end the request that it names with -EINTR. The "

@@ -1,5 +1,7 @@
 """``furtrace check``."""
 
+import contextlib
+import math
 import sys
 import time
 from typing import Any, Final
@@ -11,6 +13,7 @@ from furtrace.checks.checker import RULES, Checker
 from furtrace.checks.findings import Rule, Severity
 from furtrace.checks.seen import Limits
 from furtrace.cli.checking import Report, form_of
+from furtrace.cli.command import has_ended, running
 from furtrace.cli.errors import OutputError
 from furtrace.cli.moments import MomentType
 from furtrace.cli.options import What
@@ -30,7 +33,7 @@ from furtrace.views.findings import explanation, rule_lines
 FOUND: Final = 3
 """Exit status where something of the chosen severity was found."""
 _SEVERITY = click.Choice([severity.word for severity in reversed(Severity)])
-_SECONDS = click.FloatRange(min=0, min_open=True, max=1e9)
+_SECONDS = click.FloatRange(min=0, min_open=True)
 _INTERVAL: Final = 0.1
 _COLUMNS: Final = 80
 
@@ -45,7 +48,22 @@ def _severity(_context: click.Context, _parameter: click.Parameter, value: str) 
     return Severity[value.upper()]
 
 
-@click.command("check", short_help="Say what is wrong between a server and the kernel.")
+class _Command(click.Command):
+    """Keeps what follows ``--`` apart from the files: it is a command to be run."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        at = args.index("--") if "--" in args else len(args)
+        ctx.meta[_RUN] = tuple(args[at + 1 :])
+        return super().parse_args(ctx, args[:at])
+
+    def collect_usage_pieces(self, ctx: click.Context) -> list[str]:
+        return [*super().collect_usage_pieces(ctx), "[-- COMMAND...]"]
+
+
+_RUN: Final = "furtrace.cli.check.command"
+
+
+@click.command("check", cls=_Command, short_help="Say what is wrong between a server and the kernel.")
 @click.argument("files", metavar="[FILE...]", nargs=-1)
 @click.option("--connection", metavar="N", type=click.IntRange(min=1), help="Only the connection of this number.")
 @click.option("--mount", metavar="DIR", type=str, help="Only the connection mounted on DIR; live, wait for it.")
@@ -69,12 +87,12 @@ def _severity(_context: click.Context, _parameter: click.Parameter, value: str) 
 def command(files: tuple[str, ...], lists: bool, explain: Rule | None, **options: Any) -> None:
     """Say what is wrong between FUSE servers and the kernel.
 
-    With FILE, of what was recorded; without, of what happens from now on, until Ctrl-C. A finding comes with the
-    request and the events that prove it. Exit status 3: something was found.
+    With FILE, of what was recorded; without, of what happens from now on, until Ctrl-C, or as long as COMMAND (after
+    --) runs. A finding comes with the request and the events that prove it. Exit status 3: something was found.
 
     \b
     Examples:
-      furtrace check --mount /mnt --duration 10
+      furtrace check --mount /mnt --duration 10 -- stat /mnt/file
       furtrace check trace.pcapng
       furtrace check trace.pcapng --fail-on error --sarif > furtrace.sarif
       furtrace check --explain ring-not-ready
@@ -82,6 +100,7 @@ def command(files: tuple[str, ...], lists: bool, explain: Rule | None, **options
     if lists or explain is not None:
         show(Group(*(rule_lines(RULES.values()) if explain is None else explanation(explain, _COLUMNS))))
         return
+    options["command"] = click.get_current_context().meta[_RUN]
     _check_usage(files, options)
     run = _Recorded(files, options) if files else _Live(options)
     with Stopping() as stopping:
@@ -103,10 +122,13 @@ def _check_usage(files: tuple[str, ...], options: dict[str, Any]) -> None:
     Raises:
         click.UsageError: something does not.
     """
+    for name in ("duration", "unanswered", "slow"):
+        if options[name] is not None and not math.isfinite(options[name]):
+            raise click.UsageError(f"--{name} takes a number of seconds.")
     if options["as_json"] and options["as_sarif"]:
         raise click.UsageError("Give --json or --sarif, not both.")
-    if files and (options["duration"] is not None or options["forgets"]):
-        raise click.UsageError("--duration and --forgets are for what happens from now on; leave out FILE.")
+    if files and (options["duration"] is not None or options["forgets"] or options["command"]):
+        raise click.UsageError("--duration, --forgets and COMMAND are for what happens from now on; leave out FILE.")
     if not files and (options["begin"] is not None or options["end"] is not None):
         raise click.UsageError("--from and --until are for recordings; give FILE.")
 
@@ -169,13 +191,17 @@ class _Live:
         """Trace and judge until the end."""
         options, wanted = self._options, _what(self._options)
         target = Target(wanted.connection, wanted.mount, wanted.pid)
-        with LiveTrace(target, Filters(forgets=wanted.forgets)) as trace:
+        with contextlib.ExitStack() as stack:
+            trace = stack.enter_context(LiveTrace(target, Filters(forgets=wanted.forgets)))
             self._announce(trace)
+            limits = TraceLimits(options["duration"])
+            if options["command"]:
+                limits.done = has_ended(stack.enter_context(running(options["command"])))
             source = wanted.mount or "live"
             form = form_of(trace.info, self._conversation, options, source)
             report = Report(form, options["least"])
             output = _Judging(Checker(trace.info, self._conversation, _limits(options)), report)
-            loop = TraceLoop(trace, self._conversation, TraceLimits(options["duration"]))
+            loop = TraceLoop(trace, self._conversation, limits)
             reason = loop.run(output, stopping)
             output.end()
             form.end(report.found, loop.elapsed_ns())

@@ -43,20 +43,22 @@ class FindingLines:
         self._shown[name] += 1
         if self._shown[name] > MOST_ALIKE:
             return
-        yield self._headline(finding)
+        severity = finding.rule.severity
+        yield Text.assemble(
+            (f"{severity.name} ", _STYLES[severity]), (finding.rule.id, "bold"), f": {finding.rule.title}"
+        )
+        yield Text(f"  {self._place(finding)}")
         yield Text(f"  {finding.sentence}")
         for line in self._evidence(finding):
             yield Text(f"    {line}", "dim")
         if self._shown[name] == MOST_ALIKE:
             yield Text(f"  More findings of {finding.rule.id} on connection {finding.connection} are only counted.")
 
-    def _headline(self, finding: Finding) -> Text:
-        text = Text(f"{finding.rule.severity.name} ", _STYLES[finding.rule.severity])
-        text.append(finding.rule.id, "bold")
-        queue = f", queue {finding.queue}" if finding.queue >= 0 else ""
+    def _place(self, finding: Finding) -> str:
         mount = self._info.mounts.get(finding.connection)
-        where = f"connection {finding.connection}{queue}" + (f" on {_path(mount)}" if mount else "")
-        return text.append(f"  {where}, {self._clock(finding.ns)}: {finding.rule.title}")
+        where = f" on {_path(mount)}" if mount else ""
+        queue = f", queue {finding.queue}" if finding.queue >= 0 else ""
+        return f"{self._clock(finding.ns)}, connection {finding.connection}{where}{queue}"
 
     def _evidence(self, finding: Finding) -> Iterable[str]:
         request = finding.request
