@@ -12,6 +12,7 @@ from furtrace.checks.placement import Placement
 from furtrace.checks.replies import Replies
 from furtrace.checks.seen import Check, Limits, Seen
 from furtrace.checks.setup import Setup
+from furtrace.checks.sizing import Sizing
 from furtrace.checks.waiting import Waiting
 from furtrace.checks.zerocopy import ZeroCopy
 from furtrace.model.conversation import Conversation
@@ -22,7 +23,7 @@ from furtrace.trace.record import Records, no_records
 
 def checks(limits: Limits) -> Sequence[Check]:
     """Return all checks, anew."""
-    return (Setup(limits), Commits(), Replies(), Waiting(limits), Endings(), Placement(), ZeroCopy())
+    return (Setup(limits), Commits(), Replies(), Waiting(limits), Endings(), Placement(), ZeroCopy(), Sizing())
 
 
 RULES: Final[dict[str, Rule]] = {rule.id: rule for check in checks(Limits()) for rule in check.rules}

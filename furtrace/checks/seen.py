@@ -20,13 +20,12 @@ _SECOND: Final = 1_000_000_000
 class Limits:
     """From when on something is worth a word; nanoseconds.
 
-    ``unanswered``: that a request is in the server's hands, or waits in the kernel. ``slow``: that the server took for
-    a request that it did answer.
+    ``unanswered``: that a request is in the server's hands or waits in the kernel, and that a ring is not ready.
+    ``slow``: that the server took for a request that it did answer.
     """
 
     unanswered: int = 5 * _SECOND
     slow: int = _SECOND
-    setup: int = 2 * _SECOND
 
 
 @dataclass

@@ -139,7 +139,7 @@ class Setup:
                 continue
             taken = now_ns - int(known.init["ns"])
             lacking = [queue for queue in range(seen.info.cpus) if not known.known.commands[Kind.REGISTER, queue]]
-            if taken < self._limits.setup or not lacking or not seen.whole:
+            if taken < self._limits.unanswered or not lacking or not seen.whole:
                 continue
             known.said = True
             yield _not_ready(known, taken, lacking, seen)

@@ -1,14 +1,12 @@
-"""Zero-copy that is not what it says, and buffer pools that run dry (Linux 7.3)."""
+"""Zero-copy that is not what it says (Linux 7.3)."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from furtrace.checks.findings import Finding, Rule, Severity, about, about_event
 from furtrace.checks.seen import Seen
-from furtrace.model.requests import Requests_
 from furtrace.trace.record import Flag, Kind
 from furtrace.wire.errnos import errno_name
 from furtrace.wire.opcodes import Opcode, opcode_name
@@ -41,35 +39,13 @@ SLOT: Final = Rule(
     "request fails, and the server does not see it (fuse_uring_set_up_zero_copy() in fs/fuse/dev_uring.c; Linux 7.3).",
     "Give each entry a slot of its own, within the table that was registered with the ring, and leave it empty.",
 )
-DRY: Final = Rule(
-    "pool-dry",
-    Severity.NOTE,
-    "requests wait for a buffer of the pool",
-    "None of the queue's buffers was free when an entry was. A request waits until another one is committed, even if "
-    "entries are idle (fuse_uring_select_buffer() in fs/fuse/dev_uring.c).",
-    "Give the pool as many buffers as requests with payload are in hand at a time.",
-)
-
 _IN_SLOT: Final = np.uint16(Flag.ZERO_COPIED | Flag.HAS_SLOT)
-_ENOUGH: Final = 10
-
-
-@dataclass
-class _Waits:
-    """Requests of a queue that found the pool dry."""
-
-    requests: int = 0
-    waited_ns: int = 0
-    told: int = 0
 
 
 class ZeroCopy:
     """Holds what the server says it moved against what its own I/O has moved."""
 
-    rules = (UNREAD, UNWRITTEN, SLOT, DRY)
-
-    def __init__(self) -> None:
-        self._waits: dict[tuple[int, int], _Waits] = {}
+    rules = (UNREAD, UNWRITTEN, SLOT)
 
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Judge the requests that ended."""
@@ -87,25 +63,10 @@ class ZeroCopy:
         for rule, opcode in ((UNREAD, Opcode.WRITE), (UNWRITTEN, Opcode.READ)):
             for row in rows[zero_copied & (rows["opcode"] == opcode)]:
                 yield _told(rule, row)
-        self._count(rows[(rows["dry_ns"] != 0) & (rows["selected_ns"] > rows["dry_ns"])])
 
-    def _count(self, rows: Requests_) -> None:
-        for row in rows:
-            waits = self._waits.setdefault((int(row["connection"]), int(row["queue"])), _Waits())
-            waits.requests += 1
-            waits.waited_ns += int(row["selected_ns"]) - int(row["dry_ns"])
-
-    def tick(self, now_ns: int, _seen: Seen) -> Iterable[Finding]:
-        """Tell of pools that ran dry, again when that has become ten times as often."""
-        for (connection, queue), waits in self._waits.items():
-            if waits.requests < max(_ENOUGH, waits.told * 10):
-                continue
-            waits.told = waits.requests
-            mean = waits.waited_ns / waits.requests / 1000
-            sentence = (
-                f"{waits.requests} requests of queue {queue} found no free buffer, and waited {mean:.1f} us each."
-            )
-            yield Finding(DRY, sentence, now_ns, connection, queue)
+    def tick(self, _now_ns: int, _seen: Seen) -> Iterable[Finding]:
+        """Nothing."""
+        return ()
 
 
 def _told(rule: Rule, row: np.void) -> Finding:

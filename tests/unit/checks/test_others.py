@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from furtrace.checks.checker import RULES
-from furtrace.trace.record import Flag, Kind, Records, Transport
+from furtrace.trace.record import Flag, Kind, Records, Step, Transport
 from furtrace.wire.opcodes import Opcode
-from tests.unit.checks.judging import judged, rules
+from tests.unit.checks.judging import SECOND, judged, rules
 from tests.unit.events import after_loss, batch, committed, delivered, ended, event, queued, whole
 
 ABORTED = -errno.ECONNABORTED
@@ -99,7 +99,52 @@ def test_a_pool_that_runs_dry() -> None:
     assert rules(*few) == []
     (finding,) = judged(*few, *one(200, 500_000))
     assert finding.rule.id == "pool-dry"
-    assert finding.sentence == "10 requests of queue 3 found no free buffer, and waited 5.0 us each."
+    assert finding.sentence == (
+        "10 requests of queue 3 found no free buffer, and waited 5.0 us each, at most 1 at a time: 1 more buffer would "
+        "have served them."
+    )
+
+
+def _loaded(queue: int, number: int, wait_ns: int) -> list[Records]:
+    """Requests of one entry, each of which waits so long for it; 10 ms apart."""
+    events = []
+    place: dict[str, Any] = {"queue": queue, "entry": 0xE0 + queue}
+    for at in range(number):
+        unique, ns = 1000 * queue + 2 * at + 2, 10_000_000 * at + SECOND
+        got = event(Kind.STEP, ns + wait_ns, unique=unique, step=Step.ADD_REQ_TO_RING_ENT, **place)
+        events += [queued(unique, ns, cpu=queue), got, delivered(unique, ns + wait_ns + 10, cpu=queue, **place)]
+        events += [committed(unique, ns + wait_ns + 20, **place), ended(unique, ns + wait_ns + 30, queue=queue)]
+    return events
+
+
+@pytest.mark.parametrize(("wait_ns", "found"), [(3_000_000, ["queue-imbalance"]), (500_000, [])])
+def test_queues_out_of_balance(wait_ns: int, found: list[str]) -> None:
+    events = sorted([*_loaded(1, 600, wait_ns), *_loaded(2, 2, 10)], key=lambda one: int(one["ns"][0]))
+    said = judged(*events)
+    assert [one.rule.id for one in said] == found
+    if found:
+        assert said[0].sentence.startswith("In 5.")
+        assert "waited 3.0 ms each for an entry of queue 1, while queue 2 used 0%" in said[0].sentence
+
+
+def test_a_queue_alone_is_not_out_of_balance() -> None:
+    assert rules(*_loaded(1, 600, 3_000_000)) == []
+
+
+def test_zero_copy_that_does_not_happen() -> None:
+    flags = Flag.QUEUE_ZERO_COPY | Flag.HAS_PAGES | Flag.HEADER_FROM_SERVER
+    events = []
+    for at in range(100):
+        unique, ns = 2 * at + 2, 1000 * at + 1000
+        place: dict[str, Any] = {"flags": flags}
+        events += [
+            queued(unique, ns, Opcode.READ, flags=Flag.HAS_PAGES),
+            delivered(unique, ns + 1, Opcode.READ, **place),
+        ]
+        events += [committed(unique, ns + 2, Opcode.READ, **place), ended(unique, ns + 3, Opcode.READ)]
+    (finding,) = judged(*events)
+    assert finding.rule.id == "zero-copy-missing"
+    assert finding.sentence.startswith("100 requests of queue 3 were copied: their files were not opened with")
 
 
 def test_rules_can_be_told_apart_and_read() -> None:
