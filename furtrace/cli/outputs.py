@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, Final
 
+from furtrace.checks.checker import Checker
 from furtrace.cli.stopping import Stopping
 from furtrace.export.jsonlines import event_object, json_lines, request_objects, summary_object
 from furtrace.model.conversation import Conversation
@@ -138,25 +139,35 @@ class JsonOutput(_Lines):
 
 
 class ScreenOutput:
-    """The full-screen view."""
+    """The full-screen view, and in it what checks find.
+
+    Args:
+        info: of the trace.
+        conversation: that it is told to, by whoever calls this.
+        terminal: what is drawn on.
+    """
 
     interval = _SCREEN_SECONDS
 
     def __init__(self, info: TraceInfo, conversation: Conversation, terminal: Terminal) -> None:
         self._view = LiveView(info, ascii_only=ascii_only())
         self._conversation = conversation
+        self._checker = Checker(info, conversation)
         self._terminal = terminal
         self._next_frame = 0.0
 
-    def batch(self, _batch: Records, _finished: Requests_) -> bool:
-        """Draw a frame if it is time for one."""
+    def batch(self, batch: Records, finished: Requests_) -> bool:
+        """Judge a batch, and draw a frame if it is time for one."""
+        self._view.note(self._checker.took(batch, finished))
         if time.monotonic() >= self._next_frame:
             self._draw()
         return True
 
     def _draw(self) -> None:
         self._next_frame = time.monotonic() + _FRAME_SECONDS
-        self._view.update(self._conversation, time.monotonic_ns())
+        now = time.monotonic_ns()
+        self._view.note(self._checker.tick(now))
+        self._view.update(self._conversation, now)
         self._terminal.show(self._view.render(self._terminal.width, self._terminal.height))
 
     def wait(self, seconds: float, stopping: Stopping) -> bool:

@@ -2,14 +2,17 @@
 
 import os
 import textwrap
+from collections.abc import Iterable
 from typing import ClassVar, Final
 
 import numpy as np
 from rich.console import RenderableType
 from rich.segment import Segment
 
+from furtrace.checks.findings import Finding
 from furtrace.model.conversation import Conversation
 from furtrace.trace.info import TraceInfo
+from furtrace.views.live_findings import FindingsPanel
 from furtrace.views.live_memory import MemoryPanel
 from furtrace.views.live_operations import OperationsPanel, Rates, rate
 from furtrace.views.live_pools import HoldingsPanel, PoolsPanel
@@ -33,7 +36,7 @@ from furtrace.views.live_table import (
 from furtrace.views.live_trouble import TroublePanel
 from furtrace.views.units import count
 
-VIEWS: Final = ("all", "requests", "operations", "queues", "pools", "memory")
+VIEWS: Final = ("all", "requests", "operations", "queues", "pools", "memory", "checks")
 
 _PAUSE: Final = """\
   space      hold the picture still while tracing goes on; again: go on
@@ -42,7 +45,7 @@ _HELP: Final = """\
 Keys
   q          quit
 {more}\
-  1 to 6     all, requests, operations, queues, pools, memory; tab: the next of them
+  1 to {last}     {views}; tab: the next of them
   s S        sort by the next, the previous column; in "all": the requests; in "pools": the upper table
   r          reverse the order
   up down    scroll; so do k, j, PgUp, PgDn, Home and End
@@ -73,17 +76,23 @@ not made for that, or the operation can't be
 Memory
   headers    of each entry, at its address in the server's memory; entries that had no request yet have no number
   buffers    of the queue's pool, and the request that has each, or had it last
-Phases of a request: median/99th percentile since the start, "-" where not known
+{checks}Phases of a request: median/99th percentile since the start, "-" where not known
   queue      until an entry took it
   delivery   from there until the server had it
   wait       queue and delivery
   server     until the server's commit
   total      until its client may go on
 """
+_CHECKS: Final = """\
+Checks
+  rule       what furtrace check finds as well; furtrace check --explain RULE tells what it means and what to do
+"""
 _HELP_INDENT: Final = 13
 
 _TABLE_HEAD: Final = 2
 """Lines of a table that are not rows: its title and the heads of its columns."""
+
+_DETAIL_LINES: Final = 8
 
 _SCROLLS: Final = {
     "up": (-1, 0),
@@ -100,10 +109,12 @@ class LiveView:
 
     Attributes:
         keys_help: what help says of keys that other views do not have.
+        views: those that there are, in the order of their keys.
 
     """
 
     keys_help: ClassVar[str] = _PAUSE
+    views: ClassVar[tuple[str, ...]] = VIEWS
 
     def __init__(self, info: TraceInfo, *, ascii_only: bool = False) -> None:
         self._glyphs = ASCII if ascii_only else UNICODE
@@ -115,6 +126,7 @@ class LiveView:
         self._holdings = HoldingsPanel(self._glyphs)
         self._memory = MemoryPanel(self._glyphs)
         self._trouble = TroublePanel(self._glyphs, info.realtime_offset_ns)
+        self._findings = FindingsPanel(self._glyphs, info.realtime_offset_ns)
         self._view = 0
         self._paused = False
         self._help = False
@@ -128,8 +140,8 @@ class LiveView:
 
     @property
     def view(self) -> str:
-        """The view that is shown, one of :data:`VIEWS`."""
-        return VIEWS[self._view]
+        """The view that is shown, one of :attr:`views`."""
+        return self.views[self._view]
 
     @property
     def paused(self) -> bool:
@@ -144,10 +156,10 @@ class LiveView:
             self._help, self._help_first = not self._help, 0
         elif self._own_key(key):
             pass
-        elif key in {"1", "2", "3", "4", "5", "6"}:
+        elif key in {str(number) for number in range(1, len(self.views) + 1)}:
             self._show(int(key) - 1)
         elif key in {"tab", "backtab"}:
-            self._show((self._view + (1 if key == "tab" else -1)) % len(VIEWS))
+            self._show((self._view + (1 if key == "tab" else -1)) % len(self.views))
         elif self._help:
             self._scroll_help(key)
         else:
@@ -159,6 +171,10 @@ class LiveView:
         if key == " ":
             self._pause()
         return key == " "
+
+    def note(self, findings: Iterable[Finding]) -> None:
+        """Take in what checks have found."""
+        self._findings.note(findings)
 
     def update(self, conversation: Conversation, now_ns: int) -> None:
         """Take what a picture needs; to be called once for each picture. Ignored while paused."""
@@ -183,6 +199,7 @@ class LiveView:
         if self.view == "memory":  # a picture of each entry is too much work where nobody looks at it
             self._memory.update(conversation, now_ns)
         self._trouble.update(conversation.trouble, (conversation.refused, conversation.stopped, conversation.overflows))
+        self._findings.update()
 
     def render(self, width: int, height: int) -> RenderableType:
         """Return the picture for a terminal of this size: exactly ``height`` lines, none wider than ``width``."""
@@ -196,6 +213,8 @@ class LiveView:
             lines = self._stack(width, body)
         elif self.view == "pools":
             lines = self._pool_lines(width, body)
+        elif self.view == "checks":
+            lines = self._check_lines(width, body)
         else:
             lines = self._panel.draw(width, body) if body else []
         return Frame(head + lines + foot)
@@ -204,7 +223,7 @@ class LiveView:
     def _panel(self) -> Panel:
         """The table that keys sort and scroll."""
         panels: dict[str, Panel] = {"operations": self._operations, "queues": self._queues}
-        panels |= {"pools": self._pools, "memory": self._memory}
+        panels |= {"pools": self._pools, "memory": self._memory, "checks": self._findings}
         return panels.get(self.view, self._requests)
 
     def _pause(self) -> None:
@@ -284,7 +303,7 @@ class LiveView:
         items = [
             Item("q quit", 0),
             *self._own_keys(),
-            Item("1-6 view", 3),
+            Item(f"1-{len(self.views)} view", 3),
             Item("s/S sort", 4),
             Item("r reverse", 6),
             Item("arrows scroll", 5),
@@ -300,7 +319,7 @@ class LiveView:
         heights = self._heights(height * 3 // 5)
         rest = height - sum(heights.values())
         lines = self._requests.draw(width, rest) if rest else []
-        for panel in (self._operations, self._queues, self._pools, self._trouble):
+        for panel in (self._operations, self._queues, self._pools, self._trouble, self._findings):
             if panel in heights:
                 lines += panel.draw(width, heights[panel])
         return lines
@@ -308,7 +327,7 @@ class LiveView:
     def _heights(self, room: int) -> dict[Panel, int]:
         """Share ``room`` lines fairly among the tables that have rows; if too little for all, by importance."""
         most: tuple[tuple[Panel, int], ...] = (
-            *((self._trouble, 6), (self._operations, 24)),
+            *((self._findings, 6), (self._trouble, 6), (self._operations, 24)),
             *((self._queues, 24), (self._pools, 24)),
         )
         wanted = {panel: min(panel.total + _TABLE_HEAD, limit) for panel, limit in most if panel.total}
@@ -326,8 +345,16 @@ class LiveView:
         lower = height - upper
         return (self._pools.draw(width, upper) if upper else []) + (self._holdings.draw(width, lower) if lower else [])
 
+    def _check_lines(self, width: int, height: int) -> list[Line]:
+        """Findings, and below them the topmost one in full."""
+        lower = min(_DETAIL_LINES, height // 2)
+        upper = height - lower
+        return (self._findings.draw(width, upper) if upper else []) + self._findings.detail(width, lower)
+
     def _help_lines(self, width: int, height: int) -> list[Line]:
-        said = _HELP.format(more=self.keys_help)
+        checks = _CHECKS if "checks" in self.views else ""
+        views = ", ".join(self.views)
+        said = _HELP.format(more=self.keys_help, last=len(self.views), views=views, checks=checks)
         text = [part for line in said.splitlines() for part in _wrapped(line, width)]
         self._help_first = max(0, min(self._help_first, len(text) - height))
         shown = text[self._help_first : self._help_first + height]

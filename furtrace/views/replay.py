@@ -7,7 +7,7 @@ from typing import ClassVar, Final
 from rich.segment import Segment
 
 from furtrace.trace.info import TraceInfo
-from furtrace.views.live import LiveView
+from furtrace.views.live import VIEWS, LiveView
 from furtrace.views.live_operations import Rates
 from furtrace.views.live_table import BOLD, CYAN, RED, REVERSE, Item, Line, fitted, item_line
 from furtrace.views.units import Clock
@@ -116,6 +116,7 @@ class ReplayView(LiveView):
     """Shows a conversation as it went on."""
 
     keys_help: ClassVar[str] = _KEYS
+    views: ClassVar[tuple[str, ...]] = VIEWS[:-1]  # furtrace check judges a recording, as a whole
 
     def __init__(self, info: TraceInfo, playback: Playback, *, ascii_only: bool = False) -> None:
         super().__init__(info, ascii_only=ascii_only)

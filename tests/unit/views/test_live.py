@@ -10,6 +10,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from furtrace.checks.checker import Checker
+from furtrace.checks.findings import Finding
 from furtrace.model.conversation import Conversation
 from furtrace.model.requests import first_seen, new_requests
 from furtrace.trace.record import Flag, Kind, Records, Transport
@@ -760,6 +762,46 @@ class TestSizes:
         assert "".join((ASCII.rule, ASCII.cut, ASCII.arrow, ASCII.up, ASCII.down)).isascii()
 
 
+class TestChecks:
+    def found(self, *events: Records) -> list[Finding]:
+        checker = Checker(info(), Conversation())
+        return list(checker.feed(batch(*events))) + list(checker.end())
+
+    def test_what_is_found_is_shown(self) -> None:
+        view, conversation = LiveView(info()), Conversation()
+        view.note(self.found(queued(2, NOW - 9 * SECOND), delivered(2, NOW - 9 * SECOND + 10), queued(4, NOW)))
+        view.update(conversation, NOW)
+        assert any("Checks: errors 0, warnings 1, notes 0" in line for line in frame(view))
+        view.key("7")
+        lines = frame(view)
+        assert view.view == "checks"
+        assert "READ, unique 2, has been" in row(lines, "warning", "unanswered")
+        whole = "READ, unique 2, has been in the hands of server[900], by queue 3, for 9.0 s."
+        assert any(line.startswith(whole) for line in lines)
+        assert any("gdb -p PID" in line for line in lines)
+        assert all(len(line) <= 60 for line in frame(view, width=60))
+
+    def test_nothing_is_found(self) -> None:
+        view = LiveView(info())
+        view.update(Conversation(), NOW)
+        assert not any("Checks" in line for line in frame(view))
+        view.key("7")
+        assert any("Checks: errors 0, warnings 0, notes 0" in line for line in frame(view))
+
+    def test_the_newest_is_first_and_there_is_an_end_to_them(self) -> None:
+        view = LiveView(info())
+        for number in range(300):
+            events = [queued(2, NOW), delivered(2, NOW + 10), queued(4, NOW + (9 + number) * SECOND)]
+            view.note(self.found(*events))
+        view.update(Conversation(), NOW)
+        view.key("7")
+        lines = frame(view)
+        assert "warnings 300" in row(lines, "Checks")
+        assert any("for 308.0 s" in line for line in lines)
+        view.key("end")
+        assert lines[4] not in frame(view)
+
+
 class TestKeys:
     def test_only_q_quits(self) -> None:
         view = busy()
@@ -776,7 +818,7 @@ class TestKeys:
         view.key("tab")
         assert view.view == "all"
         view.key("backtab")
-        assert view.view == "memory"
+        assert view.view == "checks"
 
     def test_paused_the_picture_stands_still(self) -> None:
         conversation, view = Conversation(), LiveView(info())
@@ -833,5 +875,5 @@ class TestKeys:
 
     def test_the_keys_are_on_the_last_line(self) -> None:
         words = frame(LiveView(info()), width=80)[-1]
-        for word in ("q quit", "space pause", "1-6 view", "s/S sort", "r reverse", "? help", "arrows scroll"):
+        for word in ("q quit", "space pause", "1-7 view", "s/S sort", "r reverse", "? help", "arrows scroll"):
             assert word in words
