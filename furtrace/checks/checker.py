@@ -1,6 +1,6 @@
 """All rules together over one trace."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -37,10 +37,17 @@ class Checker:
         info: of the trace.
         conversation: what the trace is told to.
         limits: from when on waiting is worth a word.
+        alive: of a live trace, whether a thread of this number is there now.
     """
 
-    def __init__(self, info: TraceInfo, conversation: Conversation, limits: Limits | None = None) -> None:
-        self._info = info
+    def __init__(
+        self,
+        info: TraceInfo,
+        conversation: Conversation,
+        limits: Limits | None = None,
+        alive: Callable[[int], bool] | None = None,
+    ) -> None:
+        self._info, self._alive = info, alive
         self._conversation = conversation
         self._checks = checks(limits or Limits())
         self._seen = self._part(no_records(), no_requests())
@@ -77,7 +84,7 @@ class Checker:
 
     def _part(self, batch: Records, finished: Requests_) -> Seen:
         whole = not _HIDING & set(self._info.filters.split()) and not self._conversation.lost
-        return Seen(batch, finished, self._conversation, self._info, whole)
+        return Seen(batch, finished, self._conversation, self._info, whole, self._alive)
 
 
 _HIDING: Final = {"--client", "--op", "--queue"}

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from furtrace.checks.findings import Finding, Rule, Severity, about, about_event
-from furtrace.checks.seen import Seen
+from furtrace.checks.seen import CONNECTION_ENDED, Seen
 from furtrace.model.requests import Requests_
 from furtrace.trace.record import NO_QUEUE, Kind
 from furtrace.wire.errnos import errno_name
@@ -68,6 +68,7 @@ class Commits:
         """Judge the commits that were refused in this part."""
         self._remember(seen.finished)
         refused = seen.of(Kind.REFUSED)
+        refused = refused[~np.isin(refused["error"], CONNECTION_ENDED)]
         for event in refused[refused["command_op"] == UringCommand.COMMIT_AND_FETCH]:
             yield self._judged(event, seen)
 

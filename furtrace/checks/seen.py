@@ -1,6 +1,7 @@
 """What checks look at."""
 
-from collections.abc import Iterable
+import errno
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -13,6 +14,8 @@ from furtrace.model.requests import Requests_
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Records
 
+CONNECTION_ENDED: Final = (-errno.ENOTCONN, -errno.ECONNABORTED, -errno.ECANCELED)
+"""What commands are refused with for no fault of theirs: the connection has ended meanwhile."""
 _SECOND: Final = 1_000_000_000
 
 
@@ -33,7 +36,8 @@ class Seen:
     """A part of a trace that was just taken in.
 
     ``batch``: its events; ``finished``: the requests that ended in it; ``conversation``: how things stand after it;
-    ``whole``: no event was lost so far, no filter hides any.
+    ``whole``: no event was lost so far, no filter hides any. ``alive``: whether a thread of this number is there now;
+    None: nobody knows, of a recording.
     """
 
     batch: Records
@@ -41,6 +45,7 @@ class Seen:
     conversation: Conversation
     info: TraceInfo
     whole: bool
+    alive: Callable[[int], bool] | None = None
     kinds: npt.NDArray[np.uint8] = field(init=False)
 
     def __post_init__(self) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from furtrace.checks import refusals
 from furtrace.checks.findings import Finding, Rule, Severity, about_event
-from furtrace.checks.seen import Limits, Seen
+from furtrace.checks.seen import CONNECTION_ENDED, Limits, Seen
 from furtrace.trace.record import INIT_SIZE, NO_QUEUE, RECORD, Kind, Transport
 from furtrace.wire.errnos import errno_name
 from furtrace.wire.errors import DecodeError
@@ -96,7 +96,8 @@ class Setup:
             self._of(number).known.commands[kind, queue] += 1
         elif event["command_op"] != UringCommand.COMMIT_AND_FETCH:
             command = self._commands.pop((int(event["command"]), int(event["user_data"])), None)
-            yield self._refused(event, command, seen)
+            if event["error"] not in CONNECTION_ENDED:
+                yield self._refused(event, command, seen)
             if command is not None:
                 self._of(number).known.commands[Kind(int(command["kind"])), queue] -= 1
 

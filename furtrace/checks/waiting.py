@@ -11,7 +11,7 @@ from furtrace.checks.seen import Limits, Seen
 from furtrace.model.queues import Queue
 from furtrace.model.requests import UNANSWERED as NEVER_ANSWERED
 from furtrace.model.requests import Requests_
-from furtrace.trace.record import Transport, comm
+from furtrace.trace.record import Flag, Transport, comm
 from furtrace.wire.opcodes import Opcode, opcode_name
 from furtrace.wire.text import printable
 
@@ -49,6 +49,15 @@ NOT_FETCHED: Final = Rule(
     "not wait for completions.",
     "See what the server's threads do: cat /proc/TID/stack. Stopped, out of memory, blocked on its own mount?",
 )
+WAITING: Final = Rule(
+    "waiting",
+    Severity.WARNING,
+    "a request waits, and the kernel does not tell for whom",
+    "A server that reads /dev/fuse takes its requests unseen before Linux 7.3, which has the tracepoint "
+    "fuse_request_sent. So the request is still queued, or the server has it and does not answer.",
+    "See what the server's threads do: cat /proc/TID/stack. One that waits in fuse_dev_do_read() would have taken a "
+    "request that is queued.",
+)
 SLOW: Final = Rule(
     "slow",
     Severity.NOTE,
@@ -83,13 +92,14 @@ class Waiting:
         limits: how long is long.
     """
 
-    rules = (UNANSWERED, NO_ENTRY, NO_BUFFER, NOT_FETCHED, SLOW, INTERRUPTED)
+    rules = (UNANSWERED, NO_ENTRY, NO_BUFFER, NOT_FETCHED, WAITING, SLOW, INTERRUPTED)
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._told: dict[tuple[int, int], int] = {}
         self._newest: dict[int, int] = {}
         self._interrupted: dict[tuple[int, int], int] = {}
+        self._reads_shown = False  # the kernel tells when a server reads a request from /dev/fuse
 
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Note what was delivered, and judge what was answered late."""
@@ -99,6 +109,8 @@ class Waiting:
         for name in zip(rows["connection"].tolist(), rows["unique"].tolist(), strict=True) if self._told else ():
             self._told.pop(name, None)
         self._note_interrupts(rows)
+        read = (rows["transport"] == Transport.DEV) & (rows["delivered_ns"] != 0)
+        self._reads_shown |= bool((read & ~np.isin(rows["opcode"], NEVER_ANSWERED)).any())
         known = (rows["delivered_ns"] != 0) & (rows["committed_ns"] != 0)
         known &= ~np.isin(rows["opcode"], _MAY_WAIT)
         server = rows["committed_ns"].astype(np.int64) - rows["delivered_ns"].astype(np.int64)
@@ -167,22 +179,35 @@ class Waiting:
 
     def _queued(self, row: np.void, waited: int, seen: Seen) -> tuple[Rule, str] | None:
         place = (int(row["connection"]), int(row["expected_queue"]))
-        if self._newest.get(place[0] << 32 | place[1], 0) > row["queued_ns"]:
-            return None  # it would have been fetched before that one: its client took it back
-        said = f"{_name(row)} has been queued for {waited / 1e9:.1f} s"
+        if self._newest.get(place[0] << 32 | place[1], 0) > row["queued_ns"] or _is_gone(row, seen):
+            return None  # its client took it back, or it would have been fetched before that one
+        said, unsure = f"{_name(row)} has been queued for {waited / 1e9:.1f} s", "" if seen.alive else _IF_ALIVE
         if row["dry_ns"]:
-            return NO_BUFFER, f"{said}: the pool of queue {place[1]} has no free buffer."
-        queue = _queue(place, seen)
-        where = f" for queue {place[1]}" if queue is not None and queue.entries else ""
-        if queue is not None and queue.entries and queue.in_server >= max(queue.entries, queue.registered):
+            return NO_BUFFER, f"{said}: the pool of queue {place[1]} has no free buffer{unsure}."
+        queues = [one for one in seen.conversation.queues.table() if one.connection == place[0] and one.entries]
+        if not queues and not self._reads_shown:
+            either = "it is queued, or the server has it by /dev/fuse, which this kernel does not tell"
+            return WAITING, f"{_name(row)} has waited for {waited / 1e9:.1f} s: {either}{unsure}."
+        queue = next((one for one in queues if one.queue == place[1]), None)
+        where = f" for queue {place[1]}" if queue is not None else ""
+        if queue is not None and _all_taken(queue):
             entries = "its entry is" if queue.in_server == 1 else f"all {queue.in_server} entries of it are"
-            return NO_ENTRY, f"{said}{where}: {entries} in the server's hands."
-        return NOT_FETCHED, f"{said}{where}, and the server has not fetched it."
+            return NO_ENTRY, f"{said}{where}: {entries} in the server's hands{unsure}."
+        return NOT_FETCHED, f"{said}{where}, and the server has not fetched it{unsure}."
 
 
-def _queue(place: tuple[int, int], seen: Seen) -> Queue | None:
-    found = (one for one in seen.conversation.queues.table() if (one.connection, one.queue) == place)
-    return next(found, None)
+_IF_ALIVE: Final = " (unless its client was killed meanwhile, which no event tells)"
+
+
+def _is_gone(row: np.void, seen: Seen) -> bool:
+    """Whether the client has ended: it took its request back, which no event tells."""
+    waits_for_it = row["client_tid"] and not row["flags"] & Flag.BACKGROUND
+    return bool(waits_for_it) and seen.alive is not None and not seen.alive(int(row["client_tid"]))
+
+
+def _all_taken(queue: Queue) -> bool:
+    """Whether all entries are known, and are in the server's hands."""
+    return queue.registered > 0 and queue.in_server >= max(queue.entries, queue.registered)
 
 
 def _name(row: np.void) -> str:

@@ -27,6 +27,7 @@ from furtrace.model.conversation import Conversation
 from furtrace.model.requests import Requests, Requests_
 from furtrace.probe.filters import Filters
 from furtrace.probe.live import LiveTrace, Target
+from furtrace.probe.threads import is_alive
 from furtrace.trace.record import Records
 from furtrace.views.findings import explanation, rule_lines
 
@@ -197,10 +198,9 @@ class _Live:
             limits = TraceLimits(options["duration"])
             if options["command"]:
                 limits.done = has_ended(stack.enter_context(running(options["command"])))
-            source = wanted.mount or "live"
-            form = form_of(trace.info, self._conversation, options, source)
+            form = form_of(trace.info, self._conversation, options)
             report = Report(form, options["least"])
-            output = _Judging(Checker(trace.info, self._conversation, _limits(options)), report)
+            output = _Judging(Checker(trace.info, self._conversation, _limits(options), is_alive), report)
             loop = TraceLoop(trace, self._conversation, limits)
             reason = loop.run(output, stopping)
             output.end()

@@ -32,9 +32,9 @@ class Form(Protocol):
 class TextForm:
     """For people, one as soon as it is found."""
 
-    def __init__(self, info: TraceInfo, conversation: Conversation) -> None:
+    def __init__(self, info: TraceInfo, conversation: Conversation, recording: str | None) -> None:
         self._lines = FindingLines(info, conversation, ascii_only=ascii_only())
-        self._conversation = conversation
+        self._conversation, self._recording = conversation, recording
 
     def add(self, finding: Finding) -> None:
         """Write the finding's lines."""
@@ -44,7 +44,7 @@ class TextForm:
 
     def end(self, found: Counter[Rule], elapsed_ns: int) -> None:
         """Write what it came to."""
-        show(Group(*map(Text, summary_lines(found, self._conversation, elapsed_ns / 1e9))))
+        show(Group(*map(Text, summary_lines(found, self._conversation, elapsed_ns / 1e9, self._recording))))
 
 
 class JsonForm:
@@ -101,8 +101,10 @@ class Report:
         return max((rule.severity for rule in self.found), default=0)
 
 
-def form_of(info: TraceInfo, conversation: Conversation, options: dict[str, Any], source: str) -> Form:
-    """The form that the options ask for."""
+def form_of(info: TraceInfo, conversation: Conversation, options: dict[str, Any], recording: str | None = None) -> Form:
+    """The form that the options ask for; ``recording``: the file that is read, None: it is live."""
     if options["as_json"]:
         return JsonForm(conversation)
-    return SarifForm(conversation, source) if options["as_sarif"] else TextForm(info, conversation)
+    if options["as_sarif"]:
+        return SarifForm(conversation, recording or options["mount"] or "live")
+    return TextForm(info, conversation, recording)

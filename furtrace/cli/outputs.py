@@ -14,6 +14,7 @@ from furtrace.model.conversation import Conversation
 from furtrace.model.pools import Pool
 from furtrace.model.requests import Requests_
 from furtrace.model.zerocopy import CopiedBecause
+from furtrace.probe.threads import is_alive
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Records, events_only
 from furtrace.views.copying import REASONS, SHORT
@@ -152,7 +153,7 @@ class ScreenOutput:
     def __init__(self, info: TraceInfo, conversation: Conversation, terminal: Terminal) -> None:
         self._view = LiveView(info, ascii_only=ascii_only())
         self._conversation = conversation
-        self._checker = Checker(info, conversation)
+        self._checker = Checker(info, conversation, alive=is_alive)
         self._terminal = terminal
         self._next_frame = 0.0
 

@@ -74,8 +74,10 @@ def _path(path: str) -> str:
     return printable(path.encode(errors="surrogateescape"))
 
 
-def summary_lines(found: Counter[Rule], conversation: Conversation, seconds: float) -> list[str]:
-    """What a check came to."""
+def summary_lines(
+    found: Counter[Rule], conversation: Conversation, seconds: float, recording: str | None = None
+) -> list[str]:
+    """What a check came to; ``recording``: the file that was read."""
     by = Counter[Severity]()
     for rule, count in found.items():
         by[rule.severity] += count
@@ -88,6 +90,8 @@ def summary_lines(found: Counter[Rule], conversation: Conversation, seconds: flo
         lines.append(f"  {count:6} {rule.severity.word:8} {rule.id}: {rule.title}")
     if found:
         lines.append("furtrace check --explain RULE tells what a rule means and what to do.")
+    if found and recording is not None:
+        lines.append(f"furtrace flow -r {_path(recording)} UNIQUE draws the way of a request.")
     return lines
 
 

@@ -1,6 +1,7 @@
 """What checks say of events made by hand."""
 
 import struct
+from collections.abc import Callable
 from typing import Any
 
 from furtrace.checks.checker import Checker
@@ -16,10 +17,16 @@ SECOND = 1_000_000_000
 CPUS = 4
 
 
-def judged(*events: Records, until: int | None = None, cpus: int = CPUS, filters: str = "") -> list[Finding]:
+def judged(
+    *events: Records,
+    until: int | None = None,
+    cpus: int = CPUS,
+    filters: str = "",
+    alive: Callable[[int], bool] | None = None,
+) -> list[Finding]:
     """All findings, the trace's end at ``until`` or at its last event."""
     info = TraceInfo("6.18", "plain", "tracepoints", 0, cpus=cpus, filters=filters)
-    checker = Checker(info, Conversation(), Limits())
+    checker = Checker(info, Conversation(), Limits(), alive)
     found = list(checker.feed(batch(*events)))
     if until is not None:
         found += checker.tick(until)

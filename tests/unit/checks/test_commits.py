@@ -46,3 +46,8 @@ def test_where_events_were_lost_it_is_not_sure() -> None:
 def test_another_error() -> None:
     (finding,) = judged(refused(2100, COMMIT, -errno.EOPNOTSUPP, commit_id=2))
     assert (finding.rule.id, "-EOPNOTSUPP" in finding.sentence) == ("commit-refused", True)
+
+
+def test_the_connection_s_end_is_no_fault_of_a_commit() -> None:
+    assert rules(refused(2100, COMMIT, -errno.ENOTCONN, commit_id=2)) == []
+    assert rules(refused(2100, UringCommand.REGISTER, -errno.ENOTCONN)) == []

@@ -2,7 +2,7 @@
 
 import pytest
 
-from furtrace.trace.record import NO_QUEUE, Kind, Records, Transport
+from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
 from furtrace.wire.opcodes import Opcode
 from tests.unit.checks.judging import SECOND, judged, rules
 from tests.unit.events import after_loss, batch, committed, delivered, ended, event, queued, whole
@@ -37,11 +37,19 @@ def test_one_whose_answer_may_have_been_lost() -> None:
 
 
 def test_one_that_waits_for_an_entry() -> None:
-    events = [queued(2, 1000), delivered(2, 1010), queued(4, 2 * SECOND)]
+    registered = event(Kind.REGISTER, 900, queue=3, command=0xC0)
+    events = [registered, queued(2, 1000), delivered(2, 1010), queued(4, 2 * SECOND)]
     first, second = judged(*events, until=8 * SECOND)
     assert (first.rule.id, first.unique) == ("unanswered", 2)
     assert (second.rule.id, second.unique) == ("no-entry", 4)
-    assert second.sentence.endswith("for queue 3: its entry is in the server's hands.")
+    assert second.sentence.startswith(
+        "GETATTR, unique 4, has been queued for 6.0 s for queue 3: its entry is in the server's hands"
+    )
+
+
+def test_how_many_entries_there_are_is_not_known_to_a_trace_that_began_later() -> None:
+    events = [queued(2, 1000), delivered(2, 1010), queued(4, 2 * SECOND)]
+    assert rules(*events, until=8 * SECOND) == ["unanswered", "not-fetched"]
 
 
 def test_one_that_waits_for_a_buffer() -> None:
@@ -50,7 +58,28 @@ def test_one_that_waits_for_a_buffer() -> None:
 
 
 def test_one_that_nobody_fetches() -> None:
-    assert rules(*whole(2, 1000), queued(4, 2000), until=8 * SECOND) == ["not-fetched"]
+    (finding,) = judged(*whole(2, 1000), queued(4, 2000), until=8 * SECOND)
+    assert finding.rule.id == "not-fetched"
+    assert "the server has not fetched it (unless its client was killed meanwhile" in finding.sentence
+
+
+def test_whether_its_client_is_there() -> None:
+    events = [*whole(2, 1000), queued(4, 2000)]
+    assert judged(*events, until=8 * SECOND, alive=lambda tid: tid != 41) == []
+    (finding,) = judged(*events, until=8 * SECOND, alive=lambda tid: tid == 41)
+    assert finding.sentence.endswith("for queue 3, and the server has not fetched it.")
+    background = queued(4, 2000, flags=Flag.BACKGROUND)
+    assert len(judged(*whole(2, 1000), background, until=8 * SECOND, alive=lambda _: False)) == 1
+
+
+def test_one_that_may_be_with_a_server_that_reads() -> None:
+    """Nothing tells when a server reads a request from /dev/fuse, or that it has a ring at all."""
+    (finding,) = judged(queued(4, 2000), until=8 * SECOND)
+    assert finding.rule.id == "waiting"
+    assert "it is queued, or the server has it by /dev/fuse" in finding.sentence
+    place = {"transport": Transport.DEV, "entry": 0, "queue": NO_QUEUE}
+    read = [queued(2, 1000), delivered(2, 1010, **place), ended(2, 1020, transport=Transport.DEV, queue=NO_QUEUE)]
+    assert rules(*read, queued(4, 2000), until=8 * SECOND) == ["not-fetched"]
 
 
 def test_one_that_its_client_took_back() -> None:
