@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,15 +16,16 @@ from typing import Any
 import click
 from rich.console import Console
 
-from furtrace.cli.demo_report import FirstLines, show_sums
+from furtrace.cli.demo_report import FirstLines, list_faults, show_faults, show_sums
 from furtrace.cli.keeping import Keeper, kept
 from furtrace.cli.outputs import ascii_only
 from furtrace.cli.shipped import obstacle, replay
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
 from furtrace.demo.errors import DemoError
+from furtrace.demo.faults import FAULTS
 from furtrace.demo.modes import Mode
-from furtrace.demo.options import conflict
+from furtrace.demo.options import conflict, mode_of
 from furtrace.demo.process import DemoServer
 from furtrace.demo.profiles import PROFILES
 from furtrace.demo.traffic import MIXED
@@ -31,6 +34,11 @@ from furtrace.probe.errors import ProbeError
 from furtrace.probe.filters import Filters
 from furtrace.probe.live import LiveTrace, Target
 from furtrace.views.lines import RequestLines
+
+_FAULT_SECONDS = 10.0
+"""How long the traffic of a server with a fault goes on at most: on some faults it hangs."""
+_LAST_SECONDS = 0.5
+"""For what the kernel tells the server when the traffic is killed."""
 
 
 @click.command("demo", short_help="See it work, with a server of our own.")
@@ -45,12 +53,19 @@ from furtrace.views.lines import RequestLines
 @click.option(
     "--mode",
     type=click.Choice([mode.value for mode in Mode]),
-    default=Mode.PLAIN.value,
-    show_default=True,
-    help="How payload travels; all but plain need Linux 7.3.",
+    help="How payload travels; all but plain need Linux 7.3.  [default: plain, or what --fault needs]",
 )
 @click.option("--buffers", type=click.IntRange(1, 1024), help="Buffers of each queue's pool.  [default: --depth]")
 @click.option("--no-uring", is_flag=True, help="A server that reads and writes /dev/fuse instead.")
+@click.option("--fault", type=click.Choice(list(FAULTS)), metavar="NAME", help="What the server is to do wrong.")
+@click.option(
+    "--list-faults",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=list_faults,
+    help="List what --fault can name, and exit.",
+)
 @click.option(
     "--lines", type=click.IntRange(min=0), default=25, show_default=True, help="How many lines of the trace to show."
 )
@@ -61,30 +76,42 @@ def command(lines: int, profile: str, seed: int, scale: float, record: str | Non
 
     Nothing stays mounted, and enable_uring is put back to what it was.
 
+    With --fault the server does one thing wrong, and says so at the end; traffic that hangs is ended.
+
     \b
     Examples:
       furtrace demo
       furtrace demo --profile metadata --seed 7 --lines 100
       furtrace demo --mode zero-copy --depth 8 --buffers 2
+      furtrace demo --fault no-answer
     """  # noqa: D205, D301 - click folds the lines, and wants the control character itself
     options = _server_options(**server)
     why = obstacle(options["mode"], uring=options["uring"])
     if why is not None:
-        sys.exit(replay(options["mode"], why, lines))
+        sys.exit(_without_server(options, why, lines))
     try:
         sys.exit(_Demo(profile, seed, scale, options, lines, record).run())
     except CannotTraceError as problem:
-        sys.exit(replay(options["mode"], str(problem), lines))
+        sys.exit(_without_server(options, str(problem), lines))
     except DemoError as problem:
         raise ProbeError(f"The demo did not run: {problem}.") from problem
 
 
-def _server_options(mode: str, no_uring: bool, buffers: int | None, depth: int) -> dict[str, Any]:
+def _server_options(mode: str | None, no_uring: bool, fault: str | None, **others: Any) -> dict[str, Any]:
     """What to start the server with; a usage error where options do not go together."""
-    complaint = conflict(Mode(mode), uring=not no_uring, buffers=buffers)
+    wrong = FAULTS[fault] if fault else None
+    chosen = mode_of(mode, wrong)
+    complaint = conflict(chosen, uring=not no_uring, buffers=others["buffers"], fault=wrong)
     if complaint:
         raise click.UsageError(complaint)
-    return {"mode": Mode(mode), "uring": not no_uring, "buffers": buffers, "depth": depth}
+    return {"mode": chosen, "uring": not no_uring, "fault": fault, **others}
+
+
+def _without_server(options: dict[str, Any], why: str, lines: int) -> int:
+    """Show a recording instead, and return the exit status; there is none of a server with a fault."""
+    if options["fault"]:
+        raise ProbeError(f"The fault can't be committed on this machine: {why}.")
+    return replay(options["mode"], why, lines)
 
 
 class CannotTraceError(Exception):
@@ -120,15 +147,18 @@ class _Demo:
         with contextlib.ExitStack() as stack:
             stopping = stack.enter_context(Stopping())
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="furtrace-demo-")))
-            mountpoint, log = folder / "mnt", folder / "server.log"
+            mountpoint, log, faults = folder / "mnt", folder / "server.log", folder / "faults.log"
             mountpoint.mkdir()
             console.print(f"Attaching the probes, then mounting the demo server on {mountpoint} ...")
             trace = stack.enter_context(_tracing(mountpoint))
-            server = DemoServer(**self.server, log=log, directory=mountpoint)
+            options = self.server | ({"log_faults": faults} if self.server["fault"] else {})
+            server = DemoServer(**options, log=log, directory=mountpoint)
             keeper = stack.enter_context(kept(self.record, trace.info))
             loop = self._trace(stack, trace, server, stopping, keeper)
             show_sums(console, self.conversation, loop.elapsed_ns())
             console.print()
+            if self.server["fault"]:
+                return show_faults(console, faults)
             # What a signal cut off was answered to nobody, so the two can't be the same.
             return self._compare(console, log) if stopping.signal is None else 0
 
@@ -146,12 +176,21 @@ class _Demo:
         with server:
             command = [sys.executable, "-m", "furtrace.demo.traffic", str(server.mountpoint)]
             command += ["--profile", self.profile, "--seed", str(self.seed), "--scale", str(self.scale)]
-            traffic = stack.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            fault = self.server["fault"] is not None
+            # With a fault in a session of its own, so that all the programs that it runs can be ended with it.
+            traffic = stack.enter_context(
+                subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=fault)
+            )
             stack.callback(traffic.terminate)
-            loop = TraceLoop(trace, self.conversation, Limits(done=lambda: traffic.poll() is not None), keeper)
+            seconds = _FAULT_SECONDS if fault else None
+            loop = TraceLoop(trace, self.conversation, Limits(seconds, lambda: traffic.poll() is not None), keeper)
             loop.run(output, stopping)
+            if fault and traffic.poll() is None:
+                os.killpg(traffic.pid, signal.SIGKILL)
+                stopping.wait(_LAST_SECONDS)
+                loop.step(output)
         loop.step(output)  # the server has answered what its unmounting brought
-        if traffic.wait() and stopping.signal is None:
+        if traffic.wait() and stopping.signal is None and not fault:
             raise DemoError("the traffic found wrong data in the demo's file system")
         return loop
 

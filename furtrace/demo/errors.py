@@ -16,3 +16,7 @@ class TreeError(Exception):
 
 class DemoError(Exception):
     """The server, its mount or its traffic can't be had; the message is one sentence for the user."""
+
+
+class Deserted(Exception):  # noqa: N818 - it is no error of the program, but a fault that is committed on purpose
+    """The thread that raises it ends, and the server goes on without it."""

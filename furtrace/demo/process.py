@@ -39,6 +39,12 @@ class DemoServer:
     that for what it submits to its rings (see ``furtrace.demo.sender``). ``timeout`` are the seconds it may take to be
     ready; ``directory`` is where to mount it, one that exists and is left as it was; ``None``: a temporary one.
     ``DemoError``, with what the server said, when it does not get there.
+
+    ``fault`` names what the server does wrong (see ``furtrace.demo.faults``), and ``log_faults`` is the file for its
+    account of that (see ``furtrace.demo.faultlog``). Without a ``mode`` it is the one that the fault needs, or plain.
+    With ``missing-queue`` the server counts as ready although its mount never answers: whoever uses it sleeps until
+    the server ends. With others a client may sleep from the moment of the fault on, until the server ends; it can't
+    even be killed before. So whoever starts a client must stop the server before waiting for the client's end.
     """
 
     def __init__(  # noqa: PLR0913
@@ -47,12 +53,14 @@ class DemoServer:
         depth: int = 8,
         uring: bool = True,
         max_write: int = 131072,
-        mode: Mode = Mode.PLAIN,
+        mode: Mode | None = None,
         buffers: int | None = None,
         log: Path | None = None,
         log_commands: Path | None = None,
         timeout: float = 30.0,
         directory: Path | None = None,
+        fault: str | None = None,
+        log_faults: Path | None = None,
     ) -> None:
         self.mountpoint = Path()
         """Where the file system is; set while the context lasts, like all that follows."""
@@ -64,10 +72,11 @@ class DemoServer:
         self.queues = 0
         self._timeout = timeout
         self._directory = directory
-        self._arguments = ["--depth", str(depth), "--max-write", str(max_write), "--mode", mode, "--until-eof"]
+        self._arguments = ["--depth", str(depth), "--max-write", str(max_write), "--until-eof"]
         if not uring:
             self._arguments.append("--no-uring")
-        for option, value in (("--buffers", buffers), ("--log", log), ("--log-commands", log_commands)):
+        optional = {"--mode": mode, "--buffers": buffers, "--log": log, "--log-commands": log_commands}
+        for option, value in (optional | {"--fault": fault, "--log-faults": log_faults}).items():
             if value is not None:
                 self._arguments += [option, str(value)]
         self._process: subprocess.Popen[bytes] | None = None

@@ -15,8 +15,9 @@ from typing import NamedTuple
 from furtrace.demo import commands, uring
 from furtrace.demo.entries import Buffers, Command, Delivery, Entry
 from furtrace.demo.errors import DemoError
+from furtrace.demo.faultlog import FaultLog
 from furtrace.demo.handlers import Handlers
-from furtrace.demo.sender import STOP, CommandLog, Sender
+from furtrace.demo.sender import ASIDE, STOP, CommandLog, Sender
 from furtrace.demo.wire import Reply
 from furtrace.demo.witness import Seen, Witness
 from furtrace.demo.zerocopy import Transfer
@@ -26,14 +27,15 @@ _CONNECTION_ENDED = (errno.ENOTCONN, errno.ECONNABORTED, errno.ECANCELED)
 
 
 class Accounts(NamedTuple):
-    """What the server writes down: of requests, and of what it submits."""
+    """What the server writes down: of requests, of what it submits, and of the faults that it commits."""
 
     requests: Witness
     commands: CommandLog
+    faults: FaultLog
 
 
 @dataclass(slots=True)
-class _Work:
+class Work:
     """A request in an entry's hands, and the transfer that its answer waits for."""
 
     entry: Entry
@@ -43,7 +45,10 @@ class _Work:
 
 
 class RingQueue:
-    """Queue ``qid`` of the connection on ``fuse_fd``; it belongs to the thread that makes it."""
+    """Queue ``qid`` of the connection on ``fuse_fd``; it belongs to the thread that makes it.
+
+    What a server with a fault does otherwise is in subclasses, see ``furtrace.demo.faults``.
+    """
 
     def __init__(self, qid: int, fuse_fd: int, buffers: Buffers, handlers: Handlers, accounts: Accounts) -> None:
         self.qid = qid
@@ -51,11 +56,16 @@ class RingQueue:
         self._handlers = handlers
         self._witness = accounts.requests
         self._entries = buffers.entries
-        self._ring = uring.Ring(len(self._entries) + 1)
+        self._ring = self._make_ring()
         self._sender = Sender(self._ring, fuse_fd, qid, buffers.fixed, accounts.commands)
         self._live = len(self._entries)
-        self._moving: dict[int, _Work] = {}
+        self._moving: dict[int, Work] = {}
         self._stopping = False
+
+    @classmethod
+    def cpu(cls, qid: int) -> int:
+        """Return the CPU that the thread of queue ``qid`` runs on: the kernel puts there what that CPU asks."""
+        return qid
 
     def register(self, stop_fd: int) -> None:
         """Make the queue, register every entry, and watch ``stop_fd``; ``DemoError`` when the kernel refuses anything.
@@ -67,12 +77,11 @@ class RingQueue:
         for command in self._buffers.setup(self.qid):
             self._set_up(command)
         for entry in self._entries:
-            self._sender.command(self._buffers.register(self.qid, entry), entry.index)
+            self._register_entry(entry)
         self._ring.push(uring.OP_POLL_ADD, stop_fd, user_data=STOP, op_flags=select.POLLIN)
         self._ring.enter(0)
         self._take()
-        if self._live < len(self._entries):
-            raise DemoError(f"the kernel refused to register queue {self.qid}")
+        self._check_registered()
 
     def serve(self) -> None:
         """Serve until no entry is left (unmounted, aborted, all refused) or the stop descriptor is readable."""
@@ -87,6 +96,17 @@ class RingQueue:
         self._sender.close()
         self._ring.close()
 
+    def _make_ring(self) -> uring.Ring:
+        """Return a ring with room for a command of each entry, and for the poll on the stop descriptor."""
+        return uring.Ring(len(self._entries) + 1)
+
+    def _register_entry(self, entry: Entry) -> None:
+        self._sender.command(self._buffers.register(self.qid, entry), entry.index)
+
+    def _check_registered(self) -> None:
+        if self._live < len(self._entries):
+            raise DemoError(f"the kernel refused to register queue {self.qid}")
+
     def _set_up(self, command: Command) -> None:
         """Send a command that completes at once."""
         self._sender.command(command)
@@ -99,8 +119,8 @@ class RingQueue:
 
     def _take(self) -> None:
         for user_data, result in self._ring.completions():
-            if user_data == STOP:
-                self._stopping = True
+            if user_data >= ASIDE:
+                self._aside(user_data, result)
                 continue
             index, was_transfer = self._sender.done(user_data, result)
             if was_transfer:
@@ -110,9 +130,14 @@ class RingQueue:
             else:
                 self._lost(index, result)
 
+    def _aside(self, user_data: int, _result: int) -> None:
+        """Account for a completion that is no entry's."""
+        if user_data == STOP:
+            self._stopping = True
+
     def _serve_one(self, entry: Entry) -> None:
         receipt = time.monotonic_ns()
-        work = _Work(entry, entry.receive(), receipt)
+        work = Work(entry, entry.receive(), receipt)
         request = work.delivery.request
         if not work.delivery.zero_copied:
             self._reply(work, self._handlers.answer(request))
@@ -124,7 +149,7 @@ class RingQueue:
         work.transfer = begun
         self._transfer(work, begun)
 
-    def _transfer(self, work: _Work, transfer: Transfer) -> None:
+    def _transfer(self, work: Work, transfer: Transfer) -> None:
         """Let the data be moved, or answer where there is no more to be moved."""
         if transfer.left and work.entry.slot is not None:
             self._moving[work.entry.index] = work
@@ -132,13 +157,13 @@ class RingQueue:
         else:
             self._reply(work, self._handlers.end(work.delivery.request, transfer))
 
-    def _transferred(self, work: _Work, result: int) -> None:
+    def _transferred(self, work: Work, result: int) -> None:
         transfer = work.transfer
         assert transfer is not None
         transfer.advance(result)
         self._transfer(work, transfer)
 
-    def _reply(self, work: _Work, reply: Reply) -> None:
+    def _reply(self, work: Work, reply: Reply) -> None:
         entry, delivery = work.entry, work.delivery
         error, body = reply.error or 0, reply.body
         if len(body) > len(entry.payload):
@@ -151,7 +176,7 @@ class RingQueue:
         if self._witness.enabled:
             self._witness.add(self._seen(work, error, len(body) + outbound))
 
-    def _seen(self, work: _Work, error: int, payload_out: int) -> Seen:
+    def _seen(self, work: Work, error: int, payload_out: int) -> Seen:
         delivery = work.delivery
         request = delivery.request
         return Seen(

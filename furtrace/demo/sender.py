@@ -29,7 +29,9 @@ from furtrace.demo.zerocopy import Transfer
 
 _SETUP = 1 << 34
 _MOVING = 1 << 33
-STOP = 1 << 32
+ASIDE = 1 << 40
+"""From here on, ``user_data`` is of what is no entry's and no queue's command, nor a transfer."""
+STOP = ASIDE
 """``user_data`` of the poll on the stop descriptor; an entry's command has the entry's index."""
 
 
@@ -67,9 +69,11 @@ class Sender:
         self._log = log
         self._out: dict[int, Sent] = {}
 
-    def command(self, command: Command, entry: int | None = None, commit_id: int | None = None) -> None:
-        """Put a command into the ring: of an entry, or of the queue itself."""
-        user_data = _SETUP if entry is None else entry
+    def command(
+        self, command: Command, entry: int | None = None, commit_id: int | None = None, *, mark: int = 0
+    ) -> None:
+        """Put a command into the ring: of an entry, or of the queue itself; ``mark`` is set in its ``user_data``."""
+        user_data = mark | (_SETUP if entry is None else entry)
         self._ring.push(
             uring.OP_URING_CMD,
             self._fuse_fd,

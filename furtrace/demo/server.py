@@ -12,14 +12,15 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from pathlib import Path
 
 from furtrace.demo import affinity, backing, enable, mounting, wire
 from furtrace.demo.device import Device
-from furtrace.demo.errors import DemoError
+from furtrace.demo.errors import DemoError, Deserted
+from furtrace.demo.faultlog import FaultLog
 from furtrace.demo.guard import Guard
-from furtrace.demo.handlers import Handlers
+from furtrace.demo.handlers import Answer, Handlers
 from furtrace.demo.modes import Mode
 from furtrace.demo.node import Owner
 from furtrace.demo.options import Options, parse
@@ -41,15 +42,18 @@ class Server:
     def __init__(self, options: Options, source: str) -> None:
         self._options = options
         self._source = source
-        self._accounts = Accounts(Witness(options.log), CommandLog(options.log_commands))
+        self._fault = options.fault
+        faults = FaultLog(options.log_faults, self._fault.name if self._fault else "")
+        self._accounts = Accounts(Witness(options.log), CommandLog(options.log_commands), faults)
         self._session = Session(_tree(options.limits.mode), options.limits)
         self._handlers = Handlers(self._session)
         self._fuse_fd = mounting.open_device()
         self._wake_fd = os.eventfd(0, os.EFD_CLOEXEC)
         self._stop_fd = os.eventfd(0, os.EFD_CLOEXEC)
         self._device = Device(
-            self._fuse_fd, self._stop_fd, options.limits.max_write, self._handlers.answer, self._accounts.requests
+            self._fuse_fd, self._stop_fd, options.limits.max_write, self._by_device(), self._accounts.requests
         )
+        self._switched = ExitStack()
         self._threads: list[threading.Thread] = []
         self._problems: list[str] = []
 
@@ -68,13 +72,17 @@ class Server:
     def _start(self) -> None:
         options = self._options
         uring = options.limits.uring
-        switched: AbstractContextManager[None] = enable.enable_uring() if uring else nullcontext()
-        with switched:
+        with ExitStack() as switched:
+            if uring:
+                switched.enter_context(enable.enable_uring())
             connection = mounting.mount(self._fuse_fd, options.directory, self._source)
             self._agree()
             self._spawn("device", self._device.serve)
             queues = self._start_queues() if uring else 0
-        _await_answer(options.directory)
+            if self._fault and self._fault.stays_enabled:
+                self._switched = switched.pop_all()
+        if self._fault is None or self._fault.answers:
+            _await_answer(options.directory)
         transport, depth = ("uring", options.depth) if uring else ("dev", 0)
         print(f"ready {options.directory} {connection=} {transport=!s} {queues=} {depth=}", flush=True)
 
@@ -82,12 +90,25 @@ class Server:
         if not self._device.serve_until(lambda: self._session.minor > 0, _INIT_TIMEOUT):
             raise DemoError("the kernel sent no INIT")
         limits, agreed = self._session.limits, self._session.flags
+        if limits.unoffered:
+            self._admit_unoffered(limits.unoffered)
         if limits.uring and not agreed & wire.OVER_IO_URING:
             raise DemoError("the kernel did not offer FUSE over io_uring on this connection")
         if limits.mode.pooled and not agreed & wire.HAS_IO_URING_BUFPOOL:
             raise DemoError(
                 f"this kernel has no buffer pools, which mode {limits.mode} needs; Linux has them since 7.3"
             )
+
+    def _admit_unoffered(self, flags: int) -> None:
+        if self._session.offered & flags:
+            raise DemoError(f"the kernel offers by itself what it was not to offer; switch {enable.PARAMETER} off")
+        self._accounts.faults.committed(f"INIT flags {flags:#x} replied and not offered")
+
+    def _by_device(self) -> Answer:
+        answer = self._handlers.answer
+        if self._fault is None or self._fault.wrap is None:
+            return answer
+        return self._fault.wrap(answer, self._accounts.faults)
 
     def _start_queues(self) -> int:
         count = affinity.possible_cpus()
@@ -101,11 +122,13 @@ class Server:
         return count
 
     def _queue_life(self, qid: int, registered: "queue.SimpleQueue[None]") -> Callable[[], None]:
+        kind = self._fault.queue if self._fault else RingQueue
+
         def live() -> None:
-            affinity.pin(qid)
             try:
+                affinity.pin(kind.cpu(qid))
                 buffers = self._options.queue_memory()
-                ring_queue = RingQueue(qid, self._fuse_fd, buffers, self._handlers, self._accounts)
+                ring_queue = kind(qid, self._fuse_fd, buffers, self._handlers, self._accounts)
                 ring_queue.register(self._stop_fd)
             except (DemoError, OSError) as problem:
                 self._problems.append(str(problem))
@@ -119,13 +142,17 @@ class Server:
 
     def _spawn(self, name: str, life: Callable[[], None]) -> None:
         def live() -> None:
+            deserted = False
             try:
                 life()
+            except Deserted:
+                deserted = True
             except (DemoError, OSError) as problem:
                 self._problems.append(f"{name}: {problem}")
             finally:
                 # Whatever ends, the server ends with it: a connection without its thread would hang its clients.
-                os.eventfd_write(self._wake_fd, 1)
+                if not deserted:
+                    os.eventfd_write(self._wake_fd, 1)
 
         # Signals are for the main thread, which a thread inherits its mask from.
         signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
@@ -153,6 +180,7 @@ class Server:
             os.close(self._fuse_fd)
             for log in self._accounts:
                 log.close()
+            self._switched.close()
 
 
 def _tree(mode: Mode) -> Tree:

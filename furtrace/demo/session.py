@@ -13,13 +13,17 @@ from furtrace.demo.tree import Tree
 
 @dataclass(frozen=True)
 class Limits:
-    """How the server wants to be spoken to. ``max_write`` is in bytes; validities are in seconds."""
+    """How the server wants to be spoken to. ``max_write`` is in bytes; validities are in seconds.
+
+    ``unoffered`` are INIT flags that the reply has whether the kernel offered them or not.
+    """
 
     max_write: int = 131072
     uring: bool = True
     mode: Mode = Mode.PLAIN
     entry_valid: int = 1
     attr_valid: int = 1
+    unoffered: int = 0
 
     @property
     def max_pages(self) -> int:
@@ -42,11 +46,15 @@ class Handle:
 
 @dataclass
 class Session:
-    """One connection's state. ``minor`` and ``flags`` are what INIT agreed on; 0 until then."""
+    """One connection's state.
+
+    ``offered`` are the kernel's INIT flags, ``minor`` and ``flags`` what INIT agreed on; all are 0 until then.
+    """
 
     tree: Tree
     limits: Limits
     minor: int = 0
+    offered: int = 0
     flags: int = 0
     handles: dict[int, Handle] = field(default_factory=dict)
     _next_handle: int = 1

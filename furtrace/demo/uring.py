@@ -24,6 +24,7 @@ SETUP_CQSIZE = 1 << 3
 SETUP_SUBMIT_ALL = 1 << 7
 SETUP_SQE128 = 1 << 10
 _FEAT_SINGLE_MMAP = 1 << 0
+_SQ_CQ_OVERFLOW = 1 << 1
 _ENTER_GETEVENTS = 1 << 0
 _REGISTER_BUFFERS = 0
 _OFF_SQ_RING = 0
@@ -55,13 +56,16 @@ _syscall.argtypes = [ctypes.c_long, *[ctypes.c_ulong] * 6]
 class Ring:
     """One ring with room for ``entries`` submissions between two calls of ``enter``.
 
-    ``DemoError`` where the kernel offers none (io_uring can be compiled out, or forbidden by sysctl or seccomp).
+    There is room for twice as many completions. ``DemoError`` where the kernel offers no ring (io_uring can be compiled
+    out, or forbidden by sysctl or seccomp).
     """
+
+    flags = SETUP_SQE128 | SETUP_SUBMIT_ALL | SETUP_CQSIZE
+    completions_an_entry = 2
 
     def __init__(self, entries: int) -> None:
         params = bytearray(_PARAMS.size)
-        flags = SETUP_SQE128 | SETUP_SUBMIT_ALL | SETUP_CQSIZE
-        _PARAMS.pack_into(params, 0, 0, entries * 2, flags, *[0] * 27)
+        _PARAMS.pack_into(params, 0, 0, entries * self.completions_an_entry, self.flags, *[0] * 27)
         block = (ctypes.c_char * len(params)).from_buffer(params)
         fd = _syscall(_SETUP, entries, ctypes.addressof(block), 0, 0, 0, 0)
         if fd < 0:
@@ -87,6 +91,7 @@ class Ring:
         self._sq_tail = sq[1] // 4
         self._sq_mask = self._words[sq[2] // 4]
         self._sq_entries = sq_entries
+        self._sq_flags = sq[4] // 4
         self._cq_head, self._cq_tail = cq[0] // 4, cq[1] // 4
         self._cq_mask = self._words[cq[2] // 4]
         self._cqes = cq[5]
@@ -149,6 +154,11 @@ class Ring:
                 return
             raise OSError(number, os.strerror(number))
         self._queued -= result
+
+    @property
+    def overflowed(self) -> bool:
+        """Whether the kernel holds completions back that found no room; ``enter`` that waits lets them come."""
+        return bool(self._words[self._sq_flags] & _SQ_CQ_OVERFLOW)
 
     def completions(self) -> Iterator[tuple[int, int]]:
         """Yield ``(user_data, result)`` of each completion that is there, and give its place back to the kernel."""

@@ -24,7 +24,7 @@ _FREE_INODES = 1 << 20
 
 
 def init(session: Session, request: wire.Request) -> bytes:
-    """Agree on version, flags and sizes; nothing is asked for that the kernel did not offer."""
+    """Agree on version, flags and sizes; only a server with a fault asks for what the kernel did not offer."""
     _major, minor, max_readahead, offered = wire.INIT_IN.unpack_from(request.op_in)
     if offered & wire.INIT_EXT:
         offered |= int.from_bytes(request.op_in[wire.INIT_IN.size : wire.INIT_IN.size + 4], "little") << 32
@@ -32,7 +32,8 @@ def init(session: Session, request: wire.Request) -> bytes:
     if session.limits.mode.pooled:
         wanted |= wire.HAS_IO_URING_BUFPOOL
     session.minor = min(minor, wire.MINOR)
-    session.flags = wanted & offered
+    session.offered = offered
+    session.flags = wanted & offered | session.limits.unoffered
     return wire.INIT_OUT.pack(
         wire.MAJOR,
         session.minor,
