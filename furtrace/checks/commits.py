@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from furtrace.checks.findings import Finding, Rule, Severity, about, about_event
 from furtrace.checks.seen import CONNECTION_ENDED, Seen
-from furtrace.model.requests import Requests_
+from furtrace.model.requests import REQUEST, Requests_
 from furtrace.trace.record import NO_QUEUE, Kind
 from furtrace.wire.errnos import errno_name
 from furtrace.wire.opcodes import UringCommand, opcode_name
@@ -89,20 +89,18 @@ class Commits:
         if error != -errno.ENOENT:
             return about_event(REFUSED, f"{said}, id {commit_id}, was refused with -{errno_name(error)}.", event)
         row = _delivered(seen.conversation.requests.under_way, event)
-        if row is not None and row["queue"] != event["queue"]:
-            name = f"{opcode_name(int(row['opcode']))}, unique {row['unique']}"
-            sentence = (
-                f"{said} names {name}, which is in the server's hands by queue {row['queue']}. Refused with -ENOENT."
-            )
-            return about(WRONG_QUEUE, sentence, int(event["ns"]), row, np.array([event], event.dtype))
         before = self._committed(event)
+        for known in (row, before):
+            if known is not None and known["queue"] != event["queue"]:
+                return _elsewhere(event, known, f"{said} names {_name(known)}, which came by queue {known['queue']}.")
         if before is not None:
             ago = (int(event["ns"]) - int(before["committed_ns"])) / 1000
-            name = f"{opcode_name(int(before['opcode']))}, unique {before['unique']}"
-            sentence = f"{said} answers {name} again, {ago:.1f} us after it was committed. Refused with -ENOENT."
+            sentence = (
+                f"{said} answers {_name(before)}, again, {ago:.1f} us after it was committed. Refused with -ENOENT."
+            )
             return about_event(TWICE, sentence, event)
-        known = "" if seen.whole else " Events were lost or hidden: it may have been answered before."
-        sentence = f"{said} has id {commit_id}, which no request has. Refused with -ENOENT.{known}"
+        unsure = "" if seen.whole else " Events were lost or hidden: it may have been answered before."
+        sentence = f"{said} has id {commit_id}, which no request has. Refused with -ENOENT.{unsure}"
         return about_event(UNKNOWN, sentence, event)
 
     def _committed(self, event: np.void) -> np.void | None:
@@ -120,6 +118,18 @@ def _delivered(under_way: Requests_, event: np.void) -> np.void | None:
     same = (under_way["commit_id"] == event["commit_id"]) & (under_way["connection"] == event["connection"])
     at = np.flatnonzero(same & (under_way["delivered_ns"] != 0) & (under_way["commit_id"] != 0))
     return under_way[at[-1]] if len(at) else None
+
+
+def _elsewhere(event: np.void, known: np.void, sentence: str) -> Finding:
+    """A commit to the wrong queue; ``known``: its request, which may have been committed rightly meanwhile."""
+    sentence += " Refused with -ENOENT."
+    if known.dtype == REQUEST:
+        return about(WRONG_QUEUE, sentence, int(event["ns"]), known, np.array([event], event.dtype))
+    return about_event(WRONG_QUEUE, sentence, event)
+
+
+def _name(row: np.void) -> str:
+    return f"{opcode_name(int(row['opcode']))}, unique {row['unique']}"
 
 
 def _queue(event: np.void) -> str:

@@ -26,10 +26,17 @@ def test_an_id_of_another_queue() -> None:
     assert "by queue 3" in finding.sentence
 
 
+def test_the_right_commit_may_have_come_in_the_same_breath() -> None:
+    """Both were submitted at once; the refusal is told last."""
+    (finding,) = judged(*conversation(2, 1000, Opcode.FLUSH), refused(2000, COMMIT, GONE, commit_id=2, queue=1))
+    assert finding.rule.id == "commit-wrong-queue"
+    assert "on queue 1 names FLUSH, unique 2, which came by queue 3" in finding.sentence
+
+
 def test_an_id_that_was_committed() -> None:
     (finding,) = judged(*conversation(2, 1000, Opcode.FLUSH), refused(2100, COMMIT, GONE, commit_id=2))
     assert finding.rule.id == "commit-twice"
-    assert "answers FLUSH, unique 2 again, 1.0 us after" in finding.sentence
+    assert "answers FLUSH, unique 2, again, 1.0 us after" in finding.sentence
 
 
 def test_one_of_another_connection_was_not() -> None:

@@ -1,0 +1,174 @@
+"""Each fault that the demo server can commit is found: by its rule, on its request, and nothing is said beside.
+
+What the tests have seen is kept as a table, in ``.cache/faults-by-rules.md``.
+"""
+
+import contextlib
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from furtrace.checks.checker import RULES
+from furtrace.checks.findings import Severity
+from furtrace.demo.faults import FAULTS
+from tests.live.conftest import FURTRACE, PATIENCE
+from tests.live.demo.conftest import Begin, Faulty, eventually, witnessed
+
+pytestmark = pytest.mark.live
+
+FOUND = 3
+TABLE = Path(__file__).resolve().parents[3] / ".cache" / "faults-by-rules.md"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What has to be found of a fault.
+
+    Attributes:
+        rule: that it breaks.
+        steps: of the client that brings it about.
+        consequences: rules that may be broken by what follows from it.
+        options: of ``furtrace check``.
+        depth: entries of each queue.
+        kills: the client is killed once it hangs.
+    """
+
+    rule: str
+    steps: tuple[str, ...] = ("write", "read")
+    consequences: frozenset[str] = frozenset()
+    options: tuple[str, ...] = ()
+    depth: int = 2
+    kills: bool = False
+
+
+HANGS = ("--unanswered", "1")
+WAITS = frozenset({"no-entry", "not-fetched"})
+CASES = {
+    "no-answer": Case("unanswered", options=HANGS),
+    "slow-answer": Case("slow"),
+    "unknown-commit-id": Case("commit-unknown"),
+    "wrong-queue": Case("commit-wrong-queue"),
+    "commit-twice": Case("commit-twice"),
+    "wrong-unique": Case("reply-unique"),
+    "zero-unique": Case("reply-unique"),
+    "positive-error": Case("reply-error"),
+    "illegal-error": Case("reply-error"),
+    "too-much-payload": Case("reply-too-long"),
+    "payload-beyond-buffer": Case("reply-too-long"),
+    "short-reply": Case("reply-too-short", ("write", "size")),
+    "missing-queue": Case("ring-not-ready", ("space",), options=HANGS),
+    "uring-off": Case("uring-off"),
+    "short-headers": Case("headers-too-short"),
+    "short-payload": Case("payload-too-short"),
+    "queue-out-of-range": Case("queue-out-of-range"),
+    "no-sqe128": Case("sqe-too-small"),
+    "dead-thread": Case("unanswered", consequences=WAITS, options=HANGS),
+    "server-dies": Case("cut-off"),
+    "other-cpu": Case("other-cpu", ("write", "reads", "reads")),
+    "cq-overflow": Case("cq-overflow", ("write", "together"), depth=8),
+    "no-interrupt": Case(
+        "interrupt-ignored", ("write",), frozenset({"unanswered"}), options=(*HANGS, "--forgets"), kills=True
+    ),
+    "bufpool-first": Case("setup-order"),
+    "bufpool-too-small": Case("pool-too-small"),
+    "bad-queue-flags": Case("setup-flags"),
+    "slot-out-of-range": Case("slot-refused", ("write", "space")),
+    "slot-busy": Case("slot-refused", ("write", "together")),
+    "not-fixed": Case("commit-refused"),
+    "other-buffer": Case("commit-refused"),
+    "write-unread": Case("write-unread"),
+    "read-unwritten": Case("read-unwritten"),
+    "dry-pool": Case("pool-dry", ("write", "together", "together", "together", "together"), depth=8),
+}
+
+
+@dataclass
+class Checking:
+    """A `furtrace check` that runs, and its output."""
+
+    process: "subprocess.Popen[bytes]"
+    out: Path
+
+    def findings(self) -> list[dict[str, Any]]:
+        """What it has found so far."""
+        lines = self.out.read_text().splitlines(keepends=True)
+        said = [json.loads(line) for line in lines if line.endswith("\n")]
+        return [one for one in said if one["type"] == "finding"]
+
+    def end(self) -> int:
+        """End it, and return the exit status."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(PATIENCE)
+
+
+@contextlib.contextmanager
+def checking(folder: Path, *options: str) -> Iterator[Checking]:
+    """Run `furtrace check` on all connections."""
+    out, err = folder / "findings.jsonl", folder / "check.err"
+    with out.open("wb") as out_file, err.open("wb") as err_file:
+        command = [*FURTRACE, "check", "--json", *options]
+        process = subprocess.Popen(command, stdout=out_file, stderr=err_file)
+    try:
+        assert eventually(lambda: "Ctrl-C" in err.read_text(), PATIENCE), err.read_text()
+        yield Checking(process, out)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[dict[str, list[str]]]:
+    """What was found of each fault; written out at the end."""
+    seen: dict[str, list[str]] = {}
+    yield seen
+    if not seen:
+        return
+    rows = [f"| {name} | {', '.join(rules)} |" for name, rules in seen.items()]
+    with contextlib.suppress(OSError):  # on another kernel's machine there is nothing to be written to
+        TABLE.parent.mkdir(exist_ok=True)
+        TABLE.write_text("\n".join(["| fault | what was found |", "| --- | --- |", *rows]) + "\n")
+
+
+def test_every_fault_has_a_case() -> None:
+    assert set(CASES) == set(FAULTS)
+    assert {case.rule for case in CASES.values()} <= set(RULES)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_fault_is_found(
+    faulty: Faulty, begin: Begin, faults: Path, tmp_path: Path, has_pools: bool, table: dict[str, list[str]], name: str
+) -> None:
+    case = CASES[name]
+    if FAULTS[name].needs != "Linux 6.14" and not has_pools:
+        pytest.skip("this kernel has no buffer pools (Linux 7.3 on)")
+    with checking(tmp_path, *case.options) as check:
+        server = faulty(name, depth=case.depth)
+        connection = server.connection
+        client = begin(server.mountpoint, *case.steps)
+        if case.kills:
+            assert client.hangs()
+            client.process.kill()
+
+        def found() -> list[dict[str, Any]]:
+            return [one for one in check.findings() if one["connection"] == connection]
+
+        assert eventually(lambda: case.rule in {one["rule"] for one in found()}, PATIENCE), check.findings()
+        time.sleep(0.3)  # whatever else would be said
+        status = check.end()
+    rules = {one["rule"] for one in found()}
+    table[name] = sorted(rules)
+    assert rules - case.consequences == {case.rule}
+    assert (status == FOUND) == (max(RULES[rule].severity for rule in rules) >= Severity.WARNING)
+    told = {one["unique"] for one in found() if one["rule"] == case.rule} - {None}
+    assert told <= {line["unique"] for line in witnessed(faults)} or name in _OF_ANOTHER
+
+
+_OF_ANOTHER = {"slot-busy", "slot-out-of-range", "server-dies", "cq-overflow"}
+"""Faults that are not committed on one request: of the entries, of the server."""
