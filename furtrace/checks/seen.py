@@ -75,8 +75,3 @@ class Check(Protocol):
 
     def tick(self, now_ns: int, seen: Seen) -> Iterable[Finding]:
         """It is so late now, CLOCK_MONOTONIC, and ``seen`` was the last part: what waits, waits since then."""
-
-
-def key(connection: int, unique: int) -> tuple[int, int]:
-    """What a request is named by."""
-    return connection, unique

@@ -50,6 +50,8 @@ class Case:
 
 HANGS = ("--unanswered", "1")
 WAITS = frozenset({"no-entry", "not-fetched"})
+GIVEN_UP = frozenset({"setup-not-enabled", "past-the-ring", "commit-refused"})
+"""A REGISTER that fails ends io_uring for the whole connection (Linux 7.3)."""
 CASES = {
     "no-answer": Case("unanswered", options=HANGS),
     "slow-answer": Case("slow"),
@@ -65,9 +67,9 @@ CASES = {
     "short-reply": Case("reply-too-short", ("write", "size")),
     "missing-queue": Case("ring-not-ready", ("space",), options=HANGS),
     "uring-off": Case("uring-off"),
-    "short-headers": Case("headers-too-short"),
-    "short-payload": Case("payload-too-short"),
-    "queue-out-of-range": Case("queue-out-of-range"),
+    "short-headers": Case("headers-too-short", consequences=GIVEN_UP),
+    "short-payload": Case("payload-too-short", consequences=GIVEN_UP),
+    "queue-out-of-range": Case("queue-out-of-range", consequences=GIVEN_UP),
     "no-sqe128": Case("sqe-too-small"),
     "dead-thread": Case("unanswered", consequences=WAITS, options=HANGS),
     "server-dies": Case("cut-off"),
