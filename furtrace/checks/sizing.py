@@ -40,6 +40,8 @@ NO_ZERO_COPY: Final = Rule(
 )
 
 _ENOUGH: Final = 10
+_LONG_TOGETHER: Final = 1_000_000_000
+"""Nanoseconds that fewer than that have waited, all together."""
 _MANY: Final = 100
 _PERIOD: Final = 5_000_000_000
 """Nanoseconds over which queues are compared."""
@@ -66,6 +68,12 @@ class _Waits:
         self.waited_ns += end - begin
         self.spans.append((begin, end))
         del self.spans[: len(self.spans) - _REMEMBERED]
+
+    def is_worth_a_word(self) -> bool:
+        """Whether there are many, or they have waited for long; after that, ten times as many."""
+        if not self.told:
+            return self.requests >= _ENOUGH or self.waited_ns >= _LONG_TOGETHER
+        return self.requests >= self.told * 10
 
     @property
     def at_a_time(self) -> int:
@@ -97,9 +105,12 @@ class Sizing:
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Take in the requests that ended."""
         rows = seen.finished
-        for row in rows[(rows["dry_ns"] != 0) & (rows["selected_ns"] > rows["dry_ns"])]:
-            waits = self._waits.setdefault((int(row["connection"]), int(row["queue"])), _Waits())
-            waits.add(int(row["dry_ns"]), int(row["selected_ns"]))
+        for row in rows[rows["dry_ns"] != 0]:
+            # An entry that keeps the buffer of the request before takes none out of the pool.
+            end = int(row["selected_ns"] or row["delivered_ns"])
+            if end > row["dry_ns"]:
+                waits = self._waits.setdefault((int(row["connection"]), int(row["queue"])), _Waits())
+                waits.add(int(row["dry_ns"]), end)
         self._use(rows[(rows["transport"] == Transport.URING) & (rows["entry"] != 0)])
         yield from ()
 
@@ -119,7 +130,7 @@ class Sizing:
     def tick(self, now_ns: int, seen: Seen) -> Iterator[Finding]:
         """Tell what has become often, or is so for long."""
         for place, waits in self._waits.items():
-            if waits.requests >= max(_ENOUGH, waits.told * 10):
+            if waits.is_worth_a_word():
                 waits.told = waits.requests
                 yield _dry(place, waits, now_ns)
         for pool in seen.conversation.pools.table():

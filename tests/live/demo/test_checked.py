@@ -87,7 +87,7 @@ CASES = {
     "other-buffer": Case("commit-refused"),
     "write-unread": Case("write-unread"),
     "read-unwritten": Case("read-unwritten"),
-    "dry-pool": Case("pool-dry", ("write", "together", "together", "together", "together"), depth=8),
+    "dry-pool": Case("pool-dry", ("write", "together"), frozenset({"slow"}), depth=8),
 }
 
 

@@ -89,11 +89,11 @@ def test_a_slot_that_can_t_be_used(error: int) -> None:
 
 
 def test_a_pool_that_runs_dry() -> None:
-    def one(unique: int, ns: int) -> list[Records]:
+    def one(unique: int, ns: int, wait: int = 5000) -> list[Records]:
         place: dict[str, Any] = {"opcode": Opcode.READ, "queue": 3, "transport": Transport.URING, "entry": 0xE0}
         dry = event(Kind.SELECTED, ns + 1, unique=unique, error=-errno.ENOBUFS, **place)
-        got = event(Kind.SELECTED, ns + 5001, unique=unique, **place)
-        return [queued(unique, ns, Opcode.READ), dry, got, *whole(unique, ns + 6000, Opcode.READ)[1:]]
+        got = event(Kind.SELECTED, ns + 1 + wait, unique=unique, **place)
+        return [queued(unique, ns, Opcode.READ), dry, got, *whole(unique, ns + wait + 1000, Opcode.READ)[1:]]
 
     few = [part for number in range(9) for part in one(2 * number + 2, 10_000 * number + 1000)]
     assert rules(*few) == []
@@ -103,6 +103,10 @@ def test_a_pool_that_runs_dry() -> None:
         "10 requests of queue 3 found no free buffer, and waited 5.0 us each, at most 1 at a time: 1 more buffer would "
         "have served them."
     )
+    assert rules(*one(2, 1000, wait=999_999_999)) == []
+    assert rules(*one(2, 1000, wait=SECOND)) == ["pool-dry"]
+    kept = one(2, 1000, wait=SECOND)
+    assert rules(*kept[:2], *kept[3:]) == ["pool-dry"]  # its entry kept the buffer of the request before
 
 
 def _loaded(queue: int, number: int, wait_ns: int) -> list[Records]:
