@@ -36,4 +36,5 @@ def test_nobody_is_accused_for_what_was_lost(recording: Path, first: int) -> Non
     checker = Checker(info, Conversation())
     found = list(checker.feed(without_some(records, first, 50)))
     found += checker.tick(checker.now_ns + 60 * SECOND)
-    assert [finding.sentence for finding in found] == []
+    # That pools ran dry in two of the recordings is seen all the same.
+    assert {finding.rule.id for finding in found} <= {"pool-dry"}
