@@ -18,9 +18,10 @@
  */
 
 /*
- * Reads a member, or what is at an address. The helper is called, it tests, and it copies; a load does none of that. But the verifier wants the
- * address of a load to come from where it trusts it, as from the kernel's bpf_rdonly_cast(), which costs nothing (Linux
- * 6.17 on). A bad address yields 0 either way. FT_CAST is a number of ours, which the loader takes for that function.
+ * Reads a member, or what is at an address. The helper is called, it tests, and it copies; a load does none of that. But
+ * the verifier wants the address of a load to come from where it trusts it, as from the kernel's bpf_rdonly_cast(), which
+ * costs nothing (Linux 6.17 on). A bad address yields 0 either way. FT_CAST is a number of ours, which the loader takes
+ * for that function.
  */
 #if FT_DIRECT_READS
 static inline const void *ft_readable(const void *address) {

@@ -85,13 +85,15 @@ class Commits:
 
     def _judged(self, event: np.void, seen: Seen) -> Finding:
         error, commit_id = int(event["error"]), int(event["commit_id"])
-        said = f"A commit on queue {_queue(event)}"
+        said = f"A commit on queue {event['queue']}"
+        if event["queue"] == NO_QUEUE:  # its command was not seen
+            return about_event(REFUSED, f"A commit was refused with -{errno_name(error)}.", event)
         if error != -errno.ENOENT:
             return about_event(REFUSED, f"{said}, id {commit_id}, was refused with -{errno_name(error)}.", event)
         row = _delivered(seen.conversation.requests.under_way, event)
         before = self._committed(event)
         for known in (row, before):
-            if known is not None and known["queue"] != event["queue"]:
+            if known is not None and known["queue"] not in (NO_QUEUE, event["queue"]):
                 return _elsewhere(event, known, f"{said} names {_name(known)}, which came by queue {known['queue']}.")
         if before is not None:
             ago = (int(event["ns"]) - int(before["committed_ns"])) / 1000
@@ -107,7 +109,8 @@ class Commits:
         """The newest request that was committed with this id on this connection, and has ended."""
         for rows in reversed(self._ended):
             same = (rows["commit_id"] == event["commit_id"]) & (rows["connection"] == event["connection"])
-            at = np.flatnonzero(same & (rows["committed_ns"] != 0) & (rows["committed_ns"] < event["ns"]))
+            same &= (rows["commit_id"] != 0) & (rows["committed_ns"] != 0)
+            at = np.flatnonzero(same & (rows["committed_ns"] < event["ns"]))
             if len(at):
                 found: np.void = rows[at[-1]]
                 return found
@@ -130,7 +133,3 @@ def _elsewhere(event: np.void, known: np.void, sentence: str) -> Finding:
 
 def _name(row: np.void) -> str:
     return f"{opcode_name(int(row['opcode']))}, unique {row['unique']}"
-
-
-def _queue(event: np.void) -> str:
-    return "?" if event["queue"] == NO_QUEUE else str(event["queue"])

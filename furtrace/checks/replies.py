@@ -133,7 +133,8 @@ def _judged(rows: Requests_, committed: Records) -> Iterator[Finding]:
     sure = ~np.isin(ended, GIVEN_UP)  # else the connection's end came first
     fine = errors == 0
     least, most = reply_sizes(rows)
-    # Each is blamed for the first only: the kernel looks no further.
+    # Each is blamed for the first only: the kernel looks no further. What it took had the right size, whatever is known
+    # of sizes here.
     legal = (errors <= 0) & (errors >= _LEAST)
     same = uniques == rows["unique"]
     long, short = fine & (sizes > most), fine & (sizes < least)
@@ -141,8 +142,8 @@ def _judged(rows: Requests_, committed: Records) -> Iterator[Finding]:
     problems = (
         (ERROR_RANGE, ~legal & (uniques != 0), _about_error),
         (WRONG_UNIQUE, ~same & legal | (uniques == 0), _about_unique),
-        (TOO_LONG, same & long & sure, _about_size),
-        (TOO_SHORT, same & short & sure, _about_size),
+        (TOO_LONG, same & long & ~taken, _about_size),
+        (TOO_SHORT, same & short & ~taken, _about_size),
         (NOT_TAKEN, legal & same & ~long & ~short & ~taken, _about_end),
     )
     for rule, broken, say in problems:

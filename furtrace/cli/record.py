@@ -197,7 +197,9 @@ class _Record:
 
     def _step(self) -> bool:
         """Write what has come; False: no more is wanted."""
-        return all(map(self._write, self._trace.pieces(PIECE)))
+        # A new file of a ring begins with names, which takes so long that it must not be often: once a batch at most.
+        most = PIECE if self._options["ring"] is None else None
+        return all(map(self._write, self._trace.pieces(most)))
 
     def _write(self, piece: Records) -> bool:
         """Write a piece, or as much of it as is wanted."""

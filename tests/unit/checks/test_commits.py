@@ -2,6 +2,7 @@
 
 import errno
 
+from furtrace.trace.record import NO_QUEUE
 from furtrace.wire.opcodes import Opcode, UringCommand
 from tests.unit.checks.judging import conversation, judged, refused, rules
 from tests.unit.events import after_loss, batch, delivered, queued
@@ -48,6 +49,13 @@ def test_where_events_were_lost_it_is_not_sure() -> None:
     (finding,) = judged(after_loss(batch(refused(2100, COMMIT, GONE, commit_id=2)), 3))
     assert finding.rule.id == "commit-unknown"
     assert "it may have been answered before" in finding.sentence
+
+
+def test_a_commit_that_was_not_seen() -> None:
+    """Nothing is known of it, not even its id."""
+    events = [*conversation(2, 1000, Opcode.FLUSH), refused(2100, COMMIT, GONE, queue=NO_QUEUE)]
+    (finding,) = judged(*events)
+    assert (finding.rule.id, finding.sentence) == ("commit-refused", "A commit was refused with -ENOENT.")
 
 
 def test_another_error() -> None:

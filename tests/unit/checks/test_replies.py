@@ -60,6 +60,11 @@ def test_a_size_that_is_wrong(opcode: int, asked: bytes, size: int, rule: str, s
     assert [int(event["unique"]) for event in finding.events] == [2]
 
 
+def test_a_size_that_the_kernel_took() -> None:
+    """It knows better."""
+    assert rules(*conversation(2, 1000, Opcode.GETATTR, size=88)) == []
+
+
 def test_nobody_knows_how_much_was_asked_for() -> None:
     """QUEUED was not seen."""
     unasked = conversation(2, 1000, Opcode.READ, size=70_000)[1:]
