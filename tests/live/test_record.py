@@ -239,8 +239,10 @@ def test_nothing_is_lost_where_every_cpu_is_busy(demo_server: DemoServer, tmp_pa
             stack.callback(hog.kill)
         process = stack.enter_context(recording(file, "--mount", str(demo_server.mountpoint)))
         traffic(demo_server.mountpoint, "--scale", "0.3")
-        size = file.stat().st_size
-        assert size > 20_000  # it has not waited until the CPUs were idle
+        until = time.monotonic() + PATIENCE
+        while file.stat().st_size < 20_000:  # it does not wait until the CPUs are idle
+            assert time.monotonic() < until
+            time.sleep(0.1)
         end(process)
     found = read(file)
     assert (found.damages, found.dropped, found.conversation.lost) == ({}, 0, 0)
