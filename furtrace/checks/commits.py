@@ -1,18 +1,18 @@
 """Commits that the kernel does not take."""
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.checks.findings import Finding, Rule, Severity, about, about_event
-from furtrace.checks.seen import CONNECTION_ENDED, Seen
+from furtrace.checks.findings import Finding, Rule, Severity, about, about_event, request_name
+from furtrace.checks.seen import CONNECTION_ENDED, Check, Seen
 from furtrace.model.requests import REQUEST, Requests_
 from furtrace.trace.record import NO_QUEUE, Kind
-from furtrace.wire.errnos import errno_name
-from furtrace.wire.opcodes import UringCommand, opcode_name
+from furtrace.wire.errnos import error_text
+from furtrace.wire.opcodes import UringCommand
 
 UNKNOWN: Final = Rule(
     "commit-unknown",
@@ -55,7 +55,7 @@ _REMEMBERED: Final = 100_000
 """Requests that ended which are remembered, newest last."""
 
 
-class Commits:
+class Commits(Check):
     """Says of each commit that was refused why it was."""
 
     rules = (UNKNOWN, WRONG_QUEUE, TWICE, REFUSED)
@@ -72,10 +72,6 @@ class Commits:
         for event in refused[refused["command_op"] == UringCommand.COMMIT_AND_FETCH]:
             yield self._judged(event, seen)
 
-    def tick(self, _now_ns: int, _seen: Seen) -> Iterable[Finding]:
-        """Nothing."""
-        return ()
-
     def _remember(self, finished: Requests_) -> None:
         if len(finished):
             self._ended.append(finished[list(_KEPT)].copy())
@@ -87,19 +83,19 @@ class Commits:
         error, commit_id = int(event["error"]), int(event["commit_id"])
         said = f"A commit on queue {event['queue']}"
         if event["queue"] == NO_QUEUE:  # its command was not seen
-            return about_event(REFUSED, f"A commit was refused with -{errno_name(error)}.", event)
+            return about_event(REFUSED, f"A commit was refused with {error_text(error)}.", event)
         if error != -errno.ENOENT:
-            return about_event(REFUSED, f"{said}, id {commit_id}, was refused with -{errno_name(error)}.", event)
+            return about_event(REFUSED, f"{said}, id {commit_id}, was refused with {error_text(error)}.", event)
         row = _delivered(seen.conversation.requests.under_way, event)
         before = self._committed(event)
         for known in (row, before):
             if known is not None and known["queue"] not in (NO_QUEUE, event["queue"]):
-                return _elsewhere(event, known, f"{said} names {_name(known)}, which came by queue {known['queue']}.")
+                sentence = f"{said} names {request_name(known)}, which came by queue {known['queue']}."
+                return _elsewhere(event, known, sentence)
         if before is not None:
             ago = (int(event["ns"]) - int(before["committed_ns"])) / 1000
-            sentence = (
-                f"{said} answers {_name(before)}, again, {ago:.1f} us after it was committed. Refused with -ENOENT."
-            )
+            answered = f"{request_name(before)}, again, {ago:.1f} us after it was committed"
+            sentence = f"{said} answers {answered}. Refused with -ENOENT."
             return about_event(TWICE, sentence, event)
         unsure = "" if seen.whole else " Events were lost or hidden: it may have been answered before."
         sentence = f"{said} has id {commit_id}, which no request has. Refused with -ENOENT.{unsure}"
@@ -129,7 +125,3 @@ def _elsewhere(event: np.void, known: np.void, sentence: str) -> Finding:
     if known.dtype == REQUEST:
         return about(WRONG_QUEUE, sentence, int(event["ns"]), known, np.array([event], event.dtype))
     return about_event(WRONG_QUEUE, sentence, event)
-
-
-def _name(row: np.void) -> str:
-    return f"{opcode_name(int(row['opcode']))}, unique {row['unique']}"

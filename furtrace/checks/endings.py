@@ -1,13 +1,13 @@
 """Requests that the connection's end has cut off."""
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
 from furtrace.checks.findings import Finding, Rule, Severity, about
-from furtrace.checks.seen import Seen
+from furtrace.checks.seen import Check, Seen
 from furtrace.model.requests import Requests_
 from furtrace.wire.opcodes import Opcode, opcode_name
 
@@ -28,7 +28,7 @@ _NO_MATTER: Final = (Opcode.DESTROY, Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.
 _MOST_NAMED: Final = 3
 
 
-class Endings:
+class Endings(Check):
     """Tells of each connection that ended too soon once, with the requests that it has cut off by then."""
 
     rules = (CUT_OFF,)
@@ -39,10 +39,6 @@ class Endings:
         cut = np.isin(rows["error"], _ERRORS) & (rows["committed_ns"] == 0) & ~np.isin(rows["opcode"], _NO_MATTER)
         for connection in np.unique(rows["connection"][cut]).tolist():
             yield _told(rows[cut & (rows["connection"] == connection)])
-
-    def tick(self, _now_ns: int, _seen: Seen) -> Iterable[Finding]:
-        """Nothing."""
-        return ()
 
 
 def _told(rows: Requests_) -> Finding:

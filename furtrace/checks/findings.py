@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Final
 
 import numpy as np
 
 from furtrace.model.requests import Requests_, no_requests
-from furtrace.trace.record import Records, no_records
+from furtrace.trace.record import NO_QUEUE, Records, no_records
+from furtrace.wire.opcodes import opcode_name
 
 
 class Severity(IntEnum):
@@ -42,22 +42,19 @@ class Rule:
     remedy: str
 
 
-NO_NUMBER: Final = -1
-
-
 @dataclass
 class Finding:
     """That a rule is broken, and where.
 
-    ``sentence``: what was found, whole. ``ns``: when, CLOCK_MONOTONIC. ``queue``: -1 if it is about none. ``request``:
-    the row of the request that it is about; empty: none. ``events``: records that prove it.
+    ``sentence``: what was found, whole. ``ns``: when, CLOCK_MONOTONIC. ``queue``: None if it is about none.
+    ``request``: the row of the request that it is about; empty: none. ``events``: records that prove it.
     """
 
     rule: Rule
     sentence: str
     ns: int
     connection: int
-    queue: int = NO_NUMBER
+    queue: int | None = None
     request: Requests_ = field(default_factory=no_requests)
     events: Records = field(default_factory=no_records)
 
@@ -81,5 +78,10 @@ def about_event(rule: Rule, sentence: str, event: np.void) -> Finding:
     return Finding(rule, sentence, int(event["ns"]), int(event["connection"]), queue, events=events)
 
 
-def _queue(number: int) -> int:
-    return NO_NUMBER if number == 0xFFFFFFFF else number
+def _queue(number: int) -> int | None:
+    return None if number == NO_QUEUE else number
+
+
+def request_name(request: np.void) -> str:
+    """What a sentence calls a request, by its row or by an event of it: ``READ, unique 84``."""
+    return f"{opcode_name(int(request['opcode']))}, unique {request['unique']}"

@@ -1,16 +1,16 @@
 """Where requests are served: by the ring or past it, on which CPU, by which queue; and completions without room."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
-from furtrace.checks.findings import Finding, Rule, Severity, about, about_event
-from furtrace.checks.seen import Seen
+from furtrace.checks.findings import Finding, Rule, Severity, about, about_event, request_name
+from furtrace.checks.seen import Check, Seen
 from furtrace.model.requests import UNANSWERED
 from furtrace.trace.record import Flag, Kind, Transport
-from furtrace.wire.opcodes import Opcode, opcode_name
+from furtrace.wire.opcodes import Opcode
 
 PAST_RING: Final = Rule(
     "past-the-ring",
@@ -45,7 +45,7 @@ _ENOUGH: Final = 200
 _MOSTLY: Final = 0.9
 
 
-class Placement:
+class Placement(Check):
     """Counts where requests are served, and tells of what is odd once a queue."""
 
     rules = (PAST_RING, OTHER_CPU, CQ_OVERFLOW)
@@ -57,7 +57,7 @@ class Placement:
 
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Take in a part of the trace."""
-        for event in seen.of(Kind.INIT, Kind.READY) if np.isin(seen.kinds, _BEGINS).any() else ():
+        for event in seen.of(Kind.INIT, Kind.READY):
             self._begin(event)
         yield from self._past_ring(seen)
         yield from self._other_cpus(seen)
@@ -66,10 +66,6 @@ class Placement:
             if self._is_first(CQ_OVERFLOW, int(event["connection"]), int(event["queue"])):
                 sentence = f"The CQE of a command on queue {event['queue']} found no room in the completion queue."
                 yield about_event(CQ_OVERFLOW, sentence, event)
-
-    def tick(self, _now_ns: int, _seen: Seen) -> Iterable[Finding]:
-        """Nothing."""
-        return ()
 
     def _begin(self, event: np.void) -> None:
         number = int(event["connection"])
@@ -95,8 +91,8 @@ class Placement:
             ready = self._ready.get(number, 0)
             if ready and row["queued_ns"] > ready and self._is_first(PAST_RING, number, 0):
                 later = (int(row["queued_ns"]) - ready) / 1e6
-                name = f"{opcode_name(int(row['opcode']))}, unique {row['unique']},"
-                sentence = f"{name} was queued {later:.1f} ms after the ring was ready, and went by /dev/fuse."
+                when = f"{later:.1f} ms after the ring was ready"
+                sentence = f"{request_name(row)}, was queued {when}, and went by /dev/fuse."
                 yield about(PAST_RING, sentence, int(row["queued_ns"]), row)
 
     def _other_cpus(self, seen: Seen) -> Iterator[Finding]:
@@ -115,5 +111,4 @@ class Placement:
                 yield Finding(OTHER_CPU, sentence, int(seen.batch["ns"][-1]), connection, queue)
 
 
-_BEGINS: Final = (Kind.INIT, Kind.READY)
 _OVERFLOW: Final = np.uint16(Flag.CQE_OVERFLOW)

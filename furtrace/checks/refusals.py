@@ -9,6 +9,8 @@ import numpy as np
 
 from furtrace.checks.findings import Rule, Severity
 from furtrace.trace.record import COMMAND_SIZE, HEADER_SIZE, NO_QUEUE, Kind
+from furtrace.wire.commands import CMD_REQ_ADD_BUFPOOL, CmdReqAddBufpool
+from furtrace.wire.flags import QueueFlag
 
 NO_SQE128: Final = Rule(
     "sqe-too-small",
@@ -150,14 +152,11 @@ _BY_ERROR: Final = {
     errno.EPERM: (PRIVILEGE, ""),
 }
 _Cause = tuple[Rule, str] | None
-_ZERO_COPY: Final = 1
-_POOL_SIZE: Final = 32
-"""Where ``fuse_uring_cmd_req.bufpool.len`` is."""
 
 
-def _area(command: np.void, offset: int, size: int) -> int:
-    """A member of the command area."""
-    return int.from_bytes(command["extra"].tobytes()[offset : offset + size], "little")
+def _area(command: np.void) -> CmdReqAddBufpool:
+    """The command area; its pool is meant at ADD_BUFPOOL."""
+    return CMD_REQ_ADD_BUFPOOL.parse(command["extra"].tobytes())
 
 
 def _sqe(command: np.void, _known: Known) -> _Cause:
@@ -166,7 +165,7 @@ def _sqe(command: np.void, _known: Known) -> _Cause:
 
 
 def _flags(command: np.void, _known: Known) -> _Cause:
-    unknown = _area(command, 0, 8) & ~(_ZERO_COPY if command["kind"] == Kind.ADD_QUEUE else 0)
+    unknown = _area(command).flags & ~(int(QueueFlag.ZERO_COPY) if command["kind"] == Kind.ADD_QUEUE else 0)
     return (FLAGS, f": there is no flag {unknown:#x}") if unknown else None
 
 
@@ -187,7 +186,7 @@ def _order(command: np.void, known: Known) -> _Cause:
 
 
 def _pool(command: np.void, known: Known) -> _Cause:
-    size = _area(command, _POOL_SIZE, 4)
+    size = _area(command).bufpool.len
     short = command["kind"] == Kind.ADD_BUFPOOL and size < known.payload
     return (POOL_SHORT, f": it has {size} bytes, one buffer takes {known.payload}") if short else None
 

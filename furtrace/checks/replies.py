@@ -1,18 +1,17 @@
 """What is wrong with replies: their header, their size, and what the kernel made of them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.checks.findings import Finding, Rule, Severity, about
-from furtrace.checks.seen import Seen
+from furtrace.checks.findings import Finding, Rule, Severity, about, request_name
+from furtrace.checks.seen import Check, Seen
 from furtrace.checks.sizes import reply_sizes
 from furtrace.model.requests import GIVEN_UP, Requests_
 from furtrace.trace.record import PART_SIZE, RECORD, Flag, Kind, Records, Transport
-from furtrace.wire.errnos import errno_name
-from furtrace.wire.opcodes import opcode_name
+from furtrace.wire.errnos import error_text
 
 WRONG_UNIQUE: Final = Rule(
     "reply-unique",
@@ -70,7 +69,7 @@ _LEAST: Final = -511  # ERESTARTSYS is 512
 _U64 = npt.NDArray[np.uint64]
 
 
-class Replies:
+class Replies(Check):
     """Holds each reply against its request, and against what the request ended with."""
 
     rules = (WRONG_UNIQUE, ERROR_RANGE, TOO_LONG, TOO_SHORT, NOT_TAKEN)
@@ -90,10 +89,6 @@ class Replies:
         over = np.zeros(len(committed), np.bool_)
         over[at[judged]] = True
         self._waiting = _under_way(committed[~over], seen)
-
-    def tick(self, _now_ns: int, _seen: Seen) -> Iterable[Finding]:
-        """Nothing: a reply is judged when its request ends."""
-        return ()
 
 
 _HEADER: Final = np.uint16(Flag.HEADER_FROM_SERVER | Flag.HAS_ERROR)
@@ -153,7 +148,7 @@ def _judged(rows: Requests_, committed: Records) -> Iterator[Finding]:
 
 
 def _subject(row: np.void) -> str:
-    return f"The reply to {opcode_name(int(row['opcode']))}, unique {row['unique']},"
+    return f"The reply to {request_name(row)},"
 
 
 def _about_error(row: np.void, event: np.void) -> str:
@@ -172,15 +167,11 @@ def _about_size(row: np.void, _event: np.void) -> str:
 
 
 def _about_end(row: np.void, event: np.void) -> str:
-    return f"{_subject(row)} has error {_error(int(event['error']))}."
+    return f"{_subject(row)} has error {error_text(int(event['error']))}."
 
 
 def _end(row: np.void, event: np.void) -> str:
     """What the kernel made of it."""
     if row["error"] == event["error"]:
         return "The kernel did not mind." if row["error"] == 0 else "The request failed anyway."
-    return f"The kernel ended the request with {_error(int(row['error']))}."
-
-
-def _error(error: int) -> str:
-    return f"-{errno_name(error)}" if error < 0 else str(error)
+    return f"The kernel ended the request with {error_text(int(row['error']))}."

@@ -1,9 +1,10 @@
 """What checks look at."""
 
 import errno
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ from furtrace.checks.findings import Finding, Rule
 from furtrace.model.conversation import Conversation
 from furtrace.model.requests import Requests_
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import Records
+from furtrace.trace.record import Records, among
 
 CONNECTION_ENDED: Final = (-errno.ENOTCONN, -errno.ECONNABORTED, -errno.ECANCELED)
 """What commands are refused with for no fault of theirs: the connection has ended meanwhile."""
@@ -53,25 +54,23 @@ class Seen:
 
     def of(self, *kinds: int) -> Records:
         """The events of these kinds: a copy."""
-        chosen = self.kinds == kinds[0]
-        for kind in kinds[1:]:
-            chosen |= self.kinds == kind
-        found: Records = self.batch[chosen]
+        found: Records = self.batch[among(kinds)[self.kinds]]
         return found
 
 
-class Check(Protocol):
+class Check(ABC):
     """Finds what breaks one rule, or several that look at the same.
 
     Each is told of every part of a trace, of the time as it passes, and of the trace's end.
     """
 
-    @property
-    def rules(self) -> tuple[Rule, ...]:
-        """Those that it finds breaches of."""
+    rules: ClassVar[tuple[Rule, ...]]
+    """Those that it finds breaches of."""
 
+    @abstractmethod
     def feed(self, seen: Seen) -> Iterable[Finding]:
         """Take in a part of the trace."""
 
-    def tick(self, now_ns: int, seen: Seen) -> Iterable[Finding]:
+    def tick(self, _now_ns: int, _seen: Seen) -> Iterable[Finding]:
         """It is so late now, CLOCK_MONOTONIC, and ``seen`` was the last part: what waits, waits since then."""
+        return ()

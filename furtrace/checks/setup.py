@@ -8,9 +8,9 @@ import numpy as np
 
 from furtrace.checks import refusals
 from furtrace.checks.findings import Finding, Rule, Severity, about_event
-from furtrace.checks.seen import CONNECTION_ENDED, Limits, Seen
-from furtrace.trace.record import INIT_SIZE, NO_QUEUE, RECORD, Kind, Transport
-from furtrace.wire.errnos import errno_name
+from furtrace.checks.seen import CONNECTION_ENDED, Check, Limits, Seen
+from furtrace.trace.record import INIT_SIZE, NO_QUEUE, RECORD, Kind, among
+from furtrace.wire.errnos import error_text
 from furtrace.wire.errors import DecodeError
 from furtrace.wire.flags import InitFlag
 from furtrace.wire.init import InitOut, parse_init_in, parse_init_out
@@ -53,11 +53,11 @@ class _Connection:
     known: refusals.Known = field(default_factory=refusals.Known)
 
 
-class Setup:
+class Setup(Check):
     """Judges commands that were refused, and rings that do not get ready.
 
     Args:
-    limits: how long a ring may take.
+        limits: how long a ring may take.
     """
 
     rules = (
@@ -76,9 +76,6 @@ class Setup:
         wanted = _IS_OURS[seen.kinds]
         for event in seen.batch[wanted] if wanted.any() else ():
             yield from self._event(event.copy(), seen)
-        delivered = (seen.kinds == Kind.DELIVERED) & (seen.batch["transport"] == Transport.URING)
-        for number in np.unique(seen.batch["connection"][delivered]).tolist():
-            self._of(number).ready = True
 
     def _of(self, number: int) -> _Connection:
         return self._connections.setdefault(number, _Connection())
@@ -88,7 +85,7 @@ class Setup:
         kind = Kind(int(event["kind"]))
         if kind is Kind.INIT:
             self._connections[number] = _Connection()
-            yield from self._begin(event, seen.info.cpus)
+            yield from self._begin(event)
         elif kind is Kind.READY:
             self._of(number).ready = True
         elif kind in _COMMANDS:
@@ -101,9 +98,9 @@ class Setup:
             if command is not None:
                 self._of(number).known.commands[Kind(int(command["kind"])), queue] -= 1
 
-    def _begin(self, event: np.void, cpus: int) -> Iterator[Finding]:
-        known = self._of(int(event["connection"]))
-        known.init = event
+    def _begin(self, event: np.void) -> Iterator[Finding]:
+        connection = self._of(int(event["connection"]))
+        connection.init = event
         extra = event["extra"].tobytes()[: int(event["extra_size"])]
         if event["error"] or len(extra) < 2 * INIT_SIZE:
             return
@@ -111,11 +108,11 @@ class Setup:
             offered, taken = parse_init_in(extra[:INIT_SIZE]), parse_init_out(extra[INIT_SIZE:])
         except DecodeError:
             return
-        known.known.payload = _payload(taken) if isinstance(taken, InitOut) else 0
-        known.known.cpus, known.known.whole = cpus, True
+        connection.known.payload = _payload(taken) if isinstance(taken, InitOut) else 0
+        connection.known.whole = True
         asked = bool(taken.flag_bits & InitFlag.OVER_IO_URING)
         given = bool(offered.flag_bits & InitFlag.OVER_IO_URING)
-        known.wants_uring = asked and given
+        connection.wants_uring = asked and given
         if asked and not given:
             sentence = "The reply to INIT asks for FUSE_OVER_IO_URING, which the kernel had not offered."
             yield about_event(URING_OFF, sentence, event)
@@ -125,9 +122,8 @@ class Setup:
         known.cpus, known.whole = seen.info.cpus, known.whole and seen.whole
         rule, why = refusals.cause(event, command, known)
         queue = "" if event["queue"] == NO_QUEUE else f" for queue {event['queue']}"
-        sentence = (
-            f"{command_name(int(event['command_op']))}{queue} was refused with -{errno_name(int(event['error']))}{why}."
-        )
+        name, error = command_name(int(event["command_op"])), error_text(int(event["error"]))
+        sentence = f"{name}{queue} was refused with {error}{why}."
         finding = about_event(rule, sentence, event)
         if command is not None:
             finding.events = np.array([command, event], RECORD)
@@ -135,22 +131,27 @@ class Setup:
 
     def tick(self, now_ns: int, seen: Seen) -> Iterator[Finding]:
         """See which rings are not ready though they had the time."""
-        for known in self._connections.values():
-            if known.init is None or not known.wants_uring or known.ready or known.said:
+        for number, connection in self._connections.items():
+            if connection.init is None or not connection.wants_uring or connection.ready or connection.said:
                 continue
-            taken = now_ns - int(known.init["ns"])
-            lacking = [queue for queue in range(seen.info.cpus) if not known.known.commands[Kind.REGISTER, queue]]
-            if taken < self._limits.unanswered or not lacking or not seen.whole:
+            taken = now_ns - int(connection.init["ns"])
+            registered = connection.known.commands
+            lacking = [queue for queue in range(seen.info.cpus) if not registered[Kind.REGISTER, queue]]
+            if taken < self._limits.unanswered or not lacking or not seen.whole or _serves(number, seen):
                 continue
-            known.said = True
-            yield _not_ready(known, taken, lacking, seen)
+            connection.said = True
+            yield _not_ready(connection.init, taken, lacking, seen.info.cpus)
 
 
-def _not_ready(known: _Connection, taken: int, lacking: list[int], seen: Seen) -> Finding:
-    which = "no queue has" if len(lacking) == seen.info.cpus else f"{_queues(lacking)} lack{'s' * (len(lacking) == 1)}"
-    assert known.init is not None
+def _serves(number: int, seen: Seen) -> bool:
+    """Whether requests came over the ring since INIT, so that it is ready, though READY was not seen."""
+    return any(queue.delivered for queue in seen.conversation.queues.table() if queue.connection == number)
+
+
+def _not_ready(init: np.void, taken: int, lacking: list[int], cpus: int) -> Finding:
+    which = "no queue has" if len(lacking) == cpus else f"{_queues(lacking)} lack{'s' * (len(lacking) == 1)}"
     sentence = f"{taken / 1e9:.1f} s after INIT {which} an entry: the ring is not ready, and every request waits."
-    return about_event(NOT_READY, sentence, known.init)
+    return about_event(NOT_READY, sentence, init)
 
 
 def _queues(numbers: list[int]) -> str:
@@ -166,5 +167,4 @@ def _payload(taken: InitOut) -> int:
     return max(_MIN_READ_BUFFER, taken.max_write, pages * _PAGE)
 
 
-_IS_OURS: Final = np.zeros(256, np.bool_)
-_IS_OURS[[Kind.INIT, Kind.READY, *_COMMANDS, Kind.REFUSED]] = True
+_IS_OURS: Final = among((Kind.INIT, Kind.READY, *_COMMANDS, Kind.REFUSED))

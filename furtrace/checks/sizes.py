@@ -4,27 +4,33 @@ The kernel wants the operation's ``out_args`` whole, but for the last one where 
 (``fuse_copy_out_args()`` of ``fs/fuse/dev.c``); the structures are those of :mod:`furtrace.wire.bodies`.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from furtrace.model.requests import Requests_
 from furtrace.wire.bodies import REPLIES, REQUESTS
+from furtrace.wire.files import IOCTL_IN, IOCTL_OUT, READ_IN
+from furtrace.wire.layout import Layout
 from furtrace.wire.opcodes import Opcode
+from furtrace.wire.xattrs import GETXATTR_IN, GETXATTR_OUT
 
 Sizes = npt.NDArray[np.int64]
 Opcodes = npt.NDArray[np.uint32]
 
+
+def _offset(layout: Layout[Any], name: str) -> int:
+    """Where a member is."""
+    return next(member.offset for member in layout.members if member.name == name)
+
+
 _ANY: Final = 1 << 40  # no bound that is known
 _CODES: Final = 256
 _READERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS)
-_SIZE_IN_READ: Final = 16
-"""Where ``fuse_read_in.size`` is."""
+_SIZE_IN_READ: Final = _offset(READ_IN, "size")
 _ASKERS: Final = (Opcode.GETXATTR, Opcode.LISTXATTR)
-_GETXATTR_OUT: Final = 8
-_SIZE_IN_IOCTL: Final = 28
-"""Where ``fuse_ioctl_in.out_size`` is."""
+_SIZE_IN_IOCTL: Final = _offset(IOCTL_IN, "out_size")
 _UNSURE: Final = (Opcode.INIT, Opcode.CUSE_INIT, Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT)
 
 
@@ -50,10 +56,10 @@ def reply_sizes(rows: Requests_) -> tuple[Sizes, Sizes]:
     opcodes = np.minimum(rows["opcode"], _CODES - 1)
     least, most = _LEAST[opcodes], _MOST[opcodes]
     _by_request(rows, opcodes, _READERS, _SIZE_IN_READ, most)
-    _by_request(rows, opcodes, (Opcode.IOCTL,), _SIZE_IN_IOCTL, most, besides=16)
-    _by_request(rows, opcodes, _ASKERS, 0, most)
+    _by_request(rows, opcodes, (Opcode.IOCTL,), _SIZE_IN_IOCTL, most, besides=IOCTL_OUT.size)
+    _by_request(rows, opcodes, _ASKERS, _offset(GETXATTR_IN, "size"), most)
     size_only = np.isin(opcodes, _ASKERS) & (most == 0)
-    least[size_only] = most[size_only] = _GETXATTR_OUT
+    least[size_only] = most[size_only] = GETXATTR_OUT.size
     return least, most
 
 

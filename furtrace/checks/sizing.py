@@ -1,6 +1,6 @@
 """What is too small, or not used: pools that run dry, queues out of balance, zero-copy that does not happen."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from furtrace.checks.findings import Finding, Rule, Severity
-from furtrace.checks.seen import Seen
+from furtrace.checks.seen import Check, Seen
 from furtrace.model.pools import Pool
 from furtrace.model.requests import Requests_
 from furtrace.model.zerocopy import CopiedBecause
@@ -91,7 +91,7 @@ class _Use:
     used_ns: int = 0
 
 
-class Sizing:
+class Sizing(Check):
     """Counts what waits for room, and what room is not used."""
 
     rules = (DRY, IMBALANCE, NO_ZERO_COPY)
@@ -102,7 +102,7 @@ class Sizing:
         self._began = 0
         self._told: set[tuple[str, Place]] = set()
 
-    def feed(self, seen: Seen) -> Iterator[Finding]:
+    def feed(self, seen: Seen) -> Iterable[Finding]:
         """Take in the requests that ended."""
         rows = seen.finished
         for row in rows[rows["dry_ns"] != 0]:
@@ -112,7 +112,7 @@ class Sizing:
                 waits = self._waits.setdefault((int(row["connection"]), int(row["queue"])), _Waits())
                 waits.add(int(row["dry_ns"]), end)
         self._use(rows[(rows["transport"] == Transport.URING) & (rows["entry"] != 0)])
-        yield from ()
+        return ()
 
     def _use(self, rows: Requests_) -> None:
         if not len(rows):

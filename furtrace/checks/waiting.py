@@ -6,13 +6,13 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.checks.findings import Finding, Rule, Severity, about
-from furtrace.checks.seen import Limits, Seen
+from furtrace.checks.findings import Finding, Rule, Severity, about, request_name
+from furtrace.checks.seen import Check, Limits, Seen
 from furtrace.model.queues import Queue
 from furtrace.model.requests import UNANSWERED as NEVER_ANSWERED
 from furtrace.model.requests import Requests_
 from furtrace.trace.record import Flag, Transport, comm
-from furtrace.wire.opcodes import Opcode, opcode_name
+from furtrace.wire.opcodes import Opcode
 from furtrace.wire.text import printable
 
 UNANSWERED: Final = Rule(
@@ -85,7 +85,7 @@ _MOST_INTERRUPTED: Final = 10_000
 Chosen = npt.NDArray[np.bool_]
 
 
-class Waiting:
+class Waiting(Check):
     """Finds requests that have waited for long, and says for whom.
 
     Args:
@@ -105,7 +105,7 @@ class Waiting:
         """Note what was delivered, and judge what was answered late."""
         rows = seen.finished
         for part in (rows, seen.conversation.requests.under_way):
-            self._note(part[(part["delivered_ns"] != 0) & (part["queued_ns"] != 0)])
+            self._note(part)
         for name in zip(rows["connection"].tolist(), rows["unique"].tolist(), strict=True) if self._told else ():
             self._told.pop(name, None)
         self._note_interrupts(rows)
@@ -116,7 +116,7 @@ class Waiting:
         server = rows["committed_ns"].astype(np.int64) - rows["delivered_ns"].astype(np.int64)
         for at in np.flatnonzero(known & (server > self._limits.slow)).tolist():
             row = rows[at]
-            sentence = f"{_name(row)} was in the server's hands for {server[at] / 1e9:.1f} s, then answered."
+            sentence = f"{request_name(row)}, was in the server's hands for {server[at] / 1e9:.1f} s, then answered."
             yield about(SLOW, sentence, int(row["committed_ns"]), row)
 
     def _note_interrupts(self, rows: Requests_) -> None:
@@ -129,10 +129,11 @@ class Waiting:
 
     def _note(self, rows: Requests_) -> None:
         """The newest request of each queue that was fetched: what was queued before it waits no more."""
-        places = rows["connection"].astype(np.uint64) << np.uint64(32) | rows["expected_queue"]
-        known, at = np.unique(places, return_inverse=True)
+        fetched = np.flatnonzero((rows["delivered_ns"] != 0) & (rows["queued_ns"] != 0))
+        connections, queues, times = (rows[name][fetched] for name in ("connection", "expected_queue", "queued_ns"))
+        known, at = np.unique(connections.astype(np.uint64) << np.uint64(32) | queues, return_inverse=True)
         newest = np.zeros(len(known), np.uint64)
-        np.maximum.at(newest, at, rows["queued_ns"])
+        np.maximum.at(newest, at, times)
         for place, ns in zip(known.tolist(), newest.tolist(), strict=True):
             self._newest[place] = max(ns, self._newest.get(place, 0))
 
@@ -166,28 +167,28 @@ class Waiting:
             if not len(at) or now_ns - since > self._limits.unanswered:
                 del self._interrupted[name]
             if len(at) and now_ns - since > self._limits.unanswered:
-                waited = (now_ns - since) / 1e9
+                waited = f"{(now_ns - since) / 1e9:.1f} s"
                 sentence = (
-                    f"{_name(rows[at[0]])} is not answered {waited:.1f} s after the server read INTERRUPT for it."
+                    f"{request_name(rows[at[0]])}, is not answered {waited} after the server read INTERRUPT for it."
                 )
                 yield about(INTERRUPTED, sentence, now_ns, rows[at[0]])
 
     def _served(self, row: np.void, waited: int) -> tuple[Rule, str]:
         server = f"{printable(comm(row['server_comm'].tobytes())) or '?'}[{row['server_tid'] or row['server_pid']}]"
         how = "by /dev/fuse" if row["transport"] == Transport.DEV else f"by queue {row['queue']}"
-        return UNANSWERED, f"{_name(row)} has been in the hands of {server}, {how}, for {waited / 1e9:.1f} s."
+        return UNANSWERED, f"{request_name(row)}, has been in the hands of {server}, {how}, for {waited / 1e9:.1f} s."
 
     def _queued(self, row: np.void, waited: int, seen: Seen) -> tuple[Rule, str] | None:
         place = (int(row["connection"]), int(row["expected_queue"]))
         if self._newest.get(place[0] << 32 | place[1], 0) > row["queued_ns"] or _is_gone(row, seen):
             return None  # its client took it back, or it would have been fetched before that one
-        said, unsure = f"{_name(row)} has been queued for {waited / 1e9:.1f} s", "" if seen.alive else _IF_ALIVE
+        said, unsure = f"{request_name(row)}, has been queued for {waited / 1e9:.1f} s", "" if seen.alive else _IF_ALIVE
         if row["dry_ns"]:
             return NO_BUFFER, f"{said}: the pool of queue {place[1]} has no free buffer{unsure}."
         queues = [one for one in seen.conversation.queues.table() if one.connection == place[0] and one.entries]
         if not queues and not self._reads_shown:
             either = "it is queued, or the server has it by /dev/fuse, which this kernel does not tell"
-            return WAITING, f"{_name(row)} has waited for {waited / 1e9:.1f} s: {either}{unsure}."
+            return WAITING, f"{request_name(row)}, has waited for {waited / 1e9:.1f} s: {either}{unsure}."
         queue = next((one for one in queues if one.queue == place[1]), None)
         where = f" for queue {place[1]}" if queue is not None else ""
         if queue is not None and _all_taken(queue):
@@ -208,7 +209,3 @@ def _is_gone(row: np.void, seen: Seen) -> bool:
 def _all_taken(queue: Queue) -> bool:
     """Whether all entries are known, and are in the server's hands."""
     return queue.registered > 0 and queue.in_server >= max(queue.entries, queue.registered)
-
-
-def _name(row: np.void) -> str:
-    return f"{opcode_name(int(row['opcode']))}, unique {row['unique']},"

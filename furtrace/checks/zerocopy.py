@@ -1,15 +1,16 @@
 """Zero-copy that is not what it says (Linux 7.3)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
 
-from furtrace.checks.findings import Finding, Rule, Severity, about, about_event
-from furtrace.checks.seen import Seen
-from furtrace.trace.record import Flag, Kind
-from furtrace.wire.errnos import errno_name
-from furtrace.wire.opcodes import Opcode, opcode_name
+from furtrace.checks.findings import Finding, Rule, Severity, about, about_event, request_name
+from furtrace.checks.seen import Check, Seen
+from furtrace.model.requests import IN_SLOT
+from furtrace.trace.record import Kind
+from furtrace.wire.errnos import error_text
+from furtrace.wire.opcodes import Opcode
 
 UNREAD: Final = Rule(
     "write-unread",
@@ -39,10 +40,9 @@ SLOT: Final = Rule(
     "request fails, and the server does not see it (fuse_uring_set_up_zero_copy() in fs/fuse/dev_uring.c; Linux 7.3).",
     "Give each entry a slot of its own, within the table that was registered with the ring, and leave it empty.",
 )
-_IN_SLOT: Final = np.uint16(Flag.ZERO_COPIED | Flag.HAS_SLOT)
 
 
-class ZeroCopy:
+class ZeroCopy(Check):
     """Holds what the server says it moved against what its own I/O has moved."""
 
     rules = (UNREAD, UNWRITTEN, SLOT)
@@ -51,28 +51,22 @@ class ZeroCopy:
         """Judge the requests that ended."""
         registered = seen.of(Kind.PAGES_REGISTERED)
         for event in registered[registered["error"] != 0]:
-            request = f"{opcode_name(int(event['opcode']))}, unique {event['unique']}"
-            sentence = (
-                f"The pages of {request} can't be put into slot {event['slot']}: -{errno_name(int(event['error']))}."
-            )
+            name, error = request_name(event), error_text(int(event["error"]))
+            sentence = f"The pages of {name} can't be put into slot {event['slot']}: {error}."
             yield about_event(SLOT, sentence, event)
         rows = seen.finished
-        zero_copied = ((rows["flags"] & _IN_SLOT) == _IN_SLOT) & (rows["error"] == 0) & (rows["moved"] > 0)
+        zero_copied = ((rows["flags"] & IN_SLOT) == IN_SLOT) & (rows["error"] == 0) & (rows["moved"] > 0)
         zero_copied &= ~rows["uncertain"] & (rows["delivered_ns"] != 0) & (rows["committed_ns"] != 0)
         zero_copied &= np.maximum(rows["fixed_bytes"], 0) < rows["moved"]
         for rule, opcode in ((UNREAD, Opcode.WRITE), (UNWRITTEN, Opcode.READ)):
             for row in rows[zero_copied & (rows["opcode"] == opcode)]:
                 yield _told(rule, row)
 
-    def tick(self, _now_ns: int, _seen: Seen) -> Iterable[Finding]:
-        """Nothing."""
-        return ()
-
 
 def _told(rule: Rule, row: np.void) -> Finding:
     moved = max(0, int(row["fixed_bytes"]))
-    name = f"{opcode_name(int(row['opcode']))}, unique {row['unique']},"
     doing = "wrote" if rule is UNREAD else "read"
     how = "no I/O of its own used" if not row["fixed_ios"] else f"its own I/O moved {moved} bytes from or to"
-    sentence = f"To {name} the server replied that it {doing} {row['moved']} bytes, but {how} slot {row['slot']}."
+    said = f"To {request_name(row)}, the server replied that it {doing} {row['moved']} bytes"
+    sentence = f"{said}, but {how} slot {row['slot']}."
     return about(rule, sentence, int(row["committed_ns"]), row)

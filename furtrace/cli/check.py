@@ -1,7 +1,6 @@
 """``furtrace check``."""
 
 import contextlib
-import math
 import sys
 import time
 from typing import Any, Final
@@ -16,7 +15,7 @@ from furtrace.cli.checking import Report, form_of
 from furtrace.cli.command import has_ended, running
 from furtrace.cli.errors import OutputError
 from furtrace.cli.moments import MomentType
-from furtrace.cli.options import What
+from furtrace.cli.options import What, check_seconds
 from furtrace.cli.reel import Pass, Reel, Window, is_pipe
 from furtrace.cli.replay import check_pipes, wanted_of
 from furtrace.cli.showing import show
@@ -123,9 +122,7 @@ def _check_usage(files: tuple[str, ...], options: dict[str, Any]) -> None:
     Raises:
         click.UsageError: something does not.
     """
-    for name in ("duration", "unanswered", "slow"):
-        if options[name] is not None and not math.isfinite(options[name]):
-            raise click.UsageError(f"--{name} takes a number of seconds.")
+    check_seconds(options, "duration", "unanswered", "slow")
     if options["as_json"] and options["as_sarif"]:
         raise click.UsageError("Give --json or --sarif, not both.")
     if files and (options["duration"] is not None or options["forgets"] or options["command"]):

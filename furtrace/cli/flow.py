@@ -1,6 +1,5 @@
 """``furtrace flow``."""
 
-import math
 import sys
 from dataclasses import replace
 from typing import Any, Final
@@ -11,7 +10,7 @@ from furtrace.cli.errors import InputError
 from furtrace.cli.flow_trace import Choice, traced
 from furtrace.cli.flowing import Drawn, Memories, SetUp, drawn, memories, setup_events
 from furtrace.cli.moments import MomentType
-from furtrace.cli.options import OpcodeList, recorded_filter_options, what
+from furtrace.cli.options import OpcodeList, check_seconds, recorded_filter_options, what
 from furtrace.cli.outputs import ascii_only
 from furtrace.cli.pictures import Picture, Places, put
 from furtrace.cli.reel import Reel, Window, is_pipe
@@ -136,11 +135,11 @@ def _check(uniques: tuple[int, ...], files: tuple[str, ...], options: dict[str, 
         "Which is the slowest is known at an end: give --duration, or a command.":
             live and options["slowest"] and not ends,
         "To draw takes two looks at a recording, so it needs a file.": any(map(is_pipe, files)),
-        "--duration takes a number of seconds.": not math.isfinite(options["duration"] or 0),
     }  # fmt: skip
     for sentence, is_so in wrong.items():
         if is_so:
             raise click.UsageError(sentence)
+    check_seconds(options, "duration")
 
 
 def _examples(name: str | None, dialect: str | None) -> list[Diagram]:

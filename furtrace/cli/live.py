@@ -1,7 +1,6 @@
 """``furtrace live``."""
 
 import contextlib
-import math
 import os
 import sys
 import time
@@ -12,7 +11,7 @@ import click
 from furtrace.cli.command import exit_status, has_ended, running
 from furtrace.cli.errors import OutputError
 from furtrace.cli.keeping import kept
-from furtrace.cli.options import What, filter_options, filters_text, probe_options, what
+from furtrace.cli.options import What, check_seconds, filter_options, filters_text, probe_options, what
 from furtrace.cli.outputs import EventOutput, JsonOutput, PlainOutput, ScreenOutput, summary
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
@@ -50,8 +49,7 @@ def command(plain: bool, events: bool, as_json: bool, **options: Any) -> None:
       furtrace live --json --mount /mnt -- fio job.fio > trace.jsonl
     """  # noqa: D301 - click wants the control character itself
     wanted = what(options)
-    if options["duration"] is not None and not math.isfinite(options["duration"]):
-        raise click.UsageError("--duration takes a number of seconds.")
+    check_seconds(options, "duration")
     lines = plain or events or as_json or not sys.stdout.isatty() or os.environ.get("TERM", "dumb") == "dumb"
     if options["steps"] == "kernel" and options["vantage"] == "tracepoint":
         raise click.UsageError("--steps kernel needs the kernel's functions; leave out --vantage tracepoint.")

@@ -1,8 +1,9 @@
 """Options that several commands share: what to trace."""
 
+import math
 import re
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -101,6 +102,17 @@ _RECORDED_FILTERS = (
     click.option("--pid", metavar="PID", type=_PID, help="Only connections that this server process served."),
     *_REQUEST_FILTERS,
 )
+
+
+def check_seconds(options: Mapping[str, Any], *names: str) -> None:
+    """Check options that are numbers of seconds, or were not given.
+
+    Raises:
+        click.UsageError: one is no number of seconds.
+    """
+    for name in names:
+        if options[name] is not None and not math.isfinite(options[name]):
+            raise click.UsageError(f"--{name} takes a number of seconds.")
 
 
 def filters_text(wanted: What) -> str:

@@ -12,7 +12,7 @@ import click
 
 from furtrace.cli.command import exit_status, has_ended, running
 from furtrace.cli.keeping import Files, Keeper, closing, shown, writing
-from furtrace.cli.options import What, filter_options, filters_text, probe_options, what
+from furtrace.cli.options import What, check_seconds, filter_options, filters_text, probe_options, what
 from furtrace.cli.sizes import FileRing, Size, size_text
 from furtrace.cli.spare import SpareTime
 from furtrace.cli.stopping import Stopping
@@ -85,8 +85,7 @@ def command(**options: Any) -> None:
       furtrace record -o - | tshark -r -
     """  # noqa: D205, D301 - click folds the lines, and wants the control character itself
     wanted = what(options)
-    if options["duration"] is not None and not math.isfinite(options["duration"]):
-        raise click.UsageError("--duration takes a number of seconds.")
+    check_seconds(options, "duration")
     if options["steps"] == "kernel" and options["vantage"] == "tracepoint":
         raise click.UsageError("--steps kernel needs the kernel's functions; leave out --vantage tracepoint.")
     if options["ring"] and options["output"] == "-":

@@ -24,7 +24,7 @@ def finding_object(finding: Finding, conversation: Conversation) -> dict[str, An
         "sentence": finding.sentence,
         "ns": finding.ns,
         "connection": finding.connection,
-        "queue": finding.queue if finding.queue >= 0 else None,
+        "queue": finding.queue,
         "unique": finding.unique,
         "request": requests[0],
         "events": [event_object(event) for event in finding.events],

@@ -556,7 +556,7 @@ def _fill_place(rows: Requests_, events: Events, at: Places) -> None:
     if pooled.any():
         rows["buffer_id"][at[has_buffer]] = buffers[has_buffer]
         rows["pooled"][at[pooled]] = True
-    has_slot = (flags & _IN_SLOT) == _IN_SLOT
+    has_slot = (flags & IN_SLOT) == IN_SLOT
     if has_slot.any():
         rows["slot"][at[has_slot]] = events.only(has_slot)["slot"]
 
@@ -631,8 +631,9 @@ _FILLS: Final = {
     Kind.FIXED_IO: _fill_fixed,
 }
 """What each kind's events tell of a request; applied in this order, which is the kernel's."""
-_IN_SLOT: Final = np.uint16(Flag.ZERO_COPIED | Flag.HAS_SLOT)
-ZERO_COPY: Final = _IN_SLOT | np.uint16(Flag.QUEUE_ZERO_COPY | Flag.FILE_ZERO_COPY | Flag.HAS_PAGES)
+IN_SLOT: Final = np.uint16(Flag.ZERO_COPIED | Flag.HAS_SLOT)
+"""What an event, or a request, has whose pages are in a slot."""
+ZERO_COPY: Final = IN_SLOT | np.uint16(Flag.QUEUE_ZERO_COPY | Flag.FILE_ZERO_COPY | Flag.HAS_PAGES)
 """What is so of a request whose pages are registered: ``can_zero_copy_req()`` has said yes."""
 ABOUT_COPYING: Final = ZERO_COPY | np.uint16(Flag.POOL)
 BRINGERS: Final = (Opcode.READ, Opcode.READDIR, Opcode.READDIRPLUS, Opcode.READLINK)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from furtrace.model.requests import MOVERS, Requests_
 from furtrace.wire import attributes, files, inodes, xattrs
 from furtrace.wire.bodies import NO_REPLY
-from furtrace.wire.errnos import errno_name
+from furtrace.wire.errnos import error_text
 from furtrace.wire.flags import (
     FsyncFlag,
     IoctlFlag,
@@ -247,11 +247,6 @@ def _time(valid: int, now: SetattrValid, seconds: int, nanoseconds: int) -> str:
 
 
 # ---- results ----
-
-
-def error_text(error: int) -> str:
-    """An error as a server or the kernel gave it, ``-ENOENT``; a number that is no errno as it is."""
-    return f"-{errno_name(-error)}" if error < 0 else str(error)
 
 
 def _word(size: int, offset: int = 0, *, signed: bool = False) -> Callable[[bytes], int]:

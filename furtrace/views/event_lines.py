@@ -21,12 +21,13 @@ from furtrace.trace.record import (
     Transport,
     events_only,
 )
-from furtrace.views.arguments import NAMED_BESIDES, arguments, error_text
+from furtrace.views.arguments import NAMED_BESIDES, arguments
 from furtrace.views.names import comm, quoted_names
 from furtrace.views.ring_events import RING_EVENTS, place_words, ring_event
 from furtrace.views.setup import describe_command, describe_init
 from furtrace.views.units import Clock
 from furtrace.wire.dialect import Dialect
+from furtrace.wire.errnos import error_text
 from furtrace.wire.opcodes import Opcode, command_name, opcode_name
 
 COMMANDS: Final = (Kind.REGISTER, Kind.ADD_QUEUE, Kind.ADD_BUFPOOL)

@@ -57,7 +57,7 @@ class FindingLines:
     def _place(self, finding: Finding) -> str:
         mount = self._info.mounts.get(finding.connection)
         where = f" on {_path(mount)}" if mount else ""
-        queue = f", queue {finding.queue}" if finding.queue >= 0 else ""
+        queue = f", queue {finding.queue}" if finding.queue is not None else ""
         return f"{self._clock(finding.ns)}, connection {finding.connection}{where}{queue}"
 
     def _evidence(self, finding: Finding) -> Iterable[str]:

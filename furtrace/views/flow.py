@@ -18,7 +18,6 @@ from furtrace.model.flows import Flow, told_size, traits_of
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Flag, Kind, Records
 from furtrace.trace.record import Step as Function
-from furtrace.views.arguments import error_text
 from furtrace.views.fitting import drawn_width
 from furtrace.views.flow_steps import READY, SETUP_COMMANDS, Side, Step, setup_command, steps_of
 from furtrace.views.live_table import Glyphs
@@ -27,6 +26,7 @@ from furtrace.views.setup import describe_command
 from furtrace.views.units import duration
 from furtrace.views.wrapping import wrapped
 from furtrace.wire.dialect import Dialect
+from furtrace.wire.errnos import error_text
 from furtrace.wire.opcodes import command_name, header_part_name
 
 _TIME: Final = 7

@@ -92,7 +92,7 @@ class FindingsPanel(Panel):
             (severity.word, _STYLES[severity]),
             finding.rule.id,
             str(finding.connection),
-            str(finding.queue) if finding.queue >= 0 else "-",
+            "-" if finding.queue is None else str(finding.queue),
             "-" if finding.unique is None else str(finding.unique),
             self.glyphs.plain(finding.sentence),
         )

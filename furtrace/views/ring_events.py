@@ -6,8 +6,7 @@ from typing import Final
 import numpy as np
 
 from furtrace.trace.record import NOT_COUNTED, Flag, Kind, Step
-from furtrace.views.arguments import error_text
-from furtrace.wire.errnos import Errno
+from furtrace.wire.errnos import Errno, error_text
 from furtrace.wire.opcodes import command_name, fixed_io_name, header_part_name
 
 

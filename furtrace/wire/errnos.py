@@ -169,3 +169,8 @@ _NAMES = {int(error): error.name for error in Errno}
 def errno_name(error: int) -> str:
     """Return the name of an errno, negated or not: ``ENOENT`` for -2; an unknown number as its digits, sign and all."""
     return _NAMES.get(abs(error)) or str(error)
+
+
+def error_text(error: int) -> str:
+    """An error as a server or the kernel gave it, ``-ENOENT``; a number that is no errno as it is."""
+    return f"-{errno_name(-error)}" if error < 0 else str(error)

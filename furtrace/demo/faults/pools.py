@@ -1,5 +1,7 @@
 """What can be done wrong with the buffer pools and the zero-copy of Linux 7.3."""
 
+from abc import ABC, abstractmethod
+
 from furtrace.demo import commands
 from furtrace.demo.entries import Buffers, Command, Entry
 from furtrace.demo.faults.lives import SlowAnswer
@@ -18,7 +20,7 @@ _TOO_SMALL = 4096
 _OUT_OF_RANGE = 0xFFF0
 
 
-class _StraySetupCommand(FaultyQueue):
+class _StraySetupCommand(FaultyQueue, ABC):
     """Queue 0 sends something wrong before one of its setup's commands, which it then sends as it should."""
 
     before = UringCommand.ADD_QUEUE
@@ -28,8 +30,9 @@ class _StraySetupCommand(FaultyQueue):
             self._misbehave(command)
         super()._set_up(command)
 
+    @abstractmethod
     def _misbehave(self, good: Command) -> None:
-        raise NotImplementedError
+        """Commit the fault; ``good`` is the command that comes after it."""
 
 
 class BufpoolFirst(_StraySetupCommand):
@@ -62,7 +65,7 @@ class BadQueueFlags(_StraySetupCommand):
         self._confess(f"ADD_QUEUE with flags {flags:#x}")
 
 
-class _BadSlot(FaultyQueue):
+class _BadSlot(FaultyQueue, ABC):
     """Registers entries with another slot than theirs, and takes it for theirs itself."""
 
     def _register_entry(self, entry: Entry) -> None:
@@ -72,8 +75,9 @@ class _BadSlot(FaultyQueue):
             self._confess(f"slot {slot} for entry {entry.index}")
         super()._register_entry(entry)
 
+    @abstractmethod
     def _slot(self) -> int | None:
-        raise NotImplementedError
+        """Return the wrong slot."""
 
 
 class SlotOutOfRange(_BadSlot):

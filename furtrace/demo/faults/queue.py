@@ -1,5 +1,7 @@
 """What faulty queues have in common: commands that no honest server would send, and the account of the fault."""
 
+from abc import ABC, abstractmethod
+
 from furtrace.demo import affinity, uring
 from furtrace.demo.entries import Buffers, Command
 from furtrace.demo.errors import DemoError
@@ -56,7 +58,7 @@ class FaultyQueue(RingQueue):
             self._faults.committed(detail, queue=self.qid, unique=unique, commit_id=commit_id)
 
 
-class OneAnswer(FaultyQueue):
+class OneAnswer(FaultyQueue, ABC):
     """A queue whose server does wrong by one request: the first of its kind that could be answered well."""
 
     opcode = Opcode.READ
@@ -70,9 +72,9 @@ class OneAnswer(FaultyQueue):
     def _is_due(self, work: Work, reply: Reply) -> bool:
         return work.delivery.request.opcode == self.opcode and not reply.error
 
+    @abstractmethod
     def _misbehave(self, work: Work, reply: Reply) -> None:
         """Commit the fault instead of answering as one should."""
-        raise NotImplementedError
 
     def _answer(self, work: Work, reply: Reply) -> None:
         """Answer as one should."""

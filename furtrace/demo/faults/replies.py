@@ -4,6 +4,7 @@ An answer lies in the entry's header until the kernel fetches it with the commit
 was put there: the SQE is submitted when the queue's thread waits for the next completion.
 """
 
+from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from furtrace.demo import wire
@@ -24,7 +25,7 @@ class _OutHeader(NamedTuple):
     unique: int
 
 
-class _BadHeader(OneAnswer):
+class _BadHeader(OneAnswer, ABC):
     """Changes the ``fuse_out_header`` of a good answer."""
 
     def _misbehave(self, work: Work, reply: Reply) -> None:
@@ -34,8 +35,9 @@ class _BadHeader(OneAnswer):
         wire.OUT_HEADER.pack_into(work.entry.header, 0, *bad)
         self._confess(f"error {bad.error}, unique {bad.unique}", work)
 
+    @abstractmethod
     def _changed(self, good: _OutHeader) -> _OutHeader:
-        raise NotImplementedError
+        """Return the wrong header."""
 
 
 class WrongUnique(_BadHeader):
@@ -78,7 +80,7 @@ class IllegalError(_BadHeader):
         return good._replace(error=-1000)
 
 
-class _BadSize(OneAnswer):
+class _BadSize(OneAnswer, ABC):
     """Changes the ``payload_sz`` of a good answer, and the length in its ``fuse_out_header`` with it."""
 
     def _misbehave(self, work: Work, reply: Reply) -> None:
@@ -89,8 +91,9 @@ class _BadSize(OneAnswer):
         wire.PAYLOAD_SIZE.pack_into(work.entry.header, wire.PAYLOAD_SIZE_OFFSET, size)
         self._confess(f"payload_sz {size}", work)
 
+    @abstractmethod
     def _size(self, work: Work) -> int:
-        raise NotImplementedError
+        """Return the wrong size."""
 
 
 class TooMuchPayload(_BadSize):

@@ -3,6 +3,7 @@
 import ctypes
 import os
 import select
+from abc import ABC, abstractmethod
 from contextlib import suppress
 from struct import Struct
 
@@ -21,7 +22,7 @@ _SHORT_HEADERS = 256
 _SHORT_PAYLOAD = 4096
 
 
-class _StraySetup(FaultyQueue):
+class _StraySetup(FaultyQueue, ABC):
     """Queue 0 does something wrong before it registers its entries as it should.
 
     Linux 6.18 then takes those, and everything works as long as ``enable_uring`` stays on. Linux 7.3 refuses every
@@ -52,9 +53,9 @@ class _StraySetup(FaultyQueue):
             self._misbehave(self._buffers.register(self.qid, entry))
         super()._register_entry(entry)
 
+    @abstractmethod
     def _misbehave(self, good: Command) -> None:
         """Commit the fault; ``good`` is the first entry's REGISTER."""
-        raise NotImplementedError
 
 
 class _ShortIovec(_StraySetup):

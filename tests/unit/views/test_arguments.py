@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from furtrace.model.requests import Requests
 from furtrace.trace.record import NO_QUEUE, Records, Transport
-from furtrace.views.arguments import arguments, error_text, results
+from furtrace.views.arguments import arguments, results
+from furtrace.wire.errnos import error_text
 from furtrace.wire.opcodes import Opcode
 from furtrace.wire.vfs import open_flag_names
 from tests.unit.events import batch, committed, delivered, ended, entry_out, operation_header, queued, whole
