@@ -6,6 +6,7 @@ import mmap
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any, Final
 
 import click
@@ -152,8 +153,12 @@ class _Record:
         info.filters = filters_text(self._wanted)
         with writing(path):
             if ring is None:
-                return SingleFile(path, info, force=force, quietly=self._spare.work)
-            return RingOfFiles(path, info, *ring, force=force, prelude=self._names, quietly=self._spare.work)
+                return SingleFile(path, info, force=force, quietly=self._quietly)
+            return RingOfFiles(path, info, *ring, force=force, prelude=self._names, quietly=self._quietly)
+
+    def _quietly(self) -> AbstractContextManager[None]:
+        """Where to prepare what is written: in spare time, unless the ring buffer fills meanwhile."""
+        return self._spare.work() if self._trace.fill() < _NEARLY_FULL else contextlib.nullcontext()
 
     def _names(self) -> Records:
         return self._trace.names() if self._options["snapshot_names"] else no_records()
