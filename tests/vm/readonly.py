@@ -1,12 +1,19 @@
 """Runs a command for which every file system is read-only: ``python readonly.py command…``, as root.
 
 What it serves to a virtual machine can't be written then, whatever the machine's kernel asks for.
+
+It has no FUSE mount of another test either: a file system lives as long as any namespace has it, so that its server
+would not end when it is unmounted where it was made.
 """
 
 import ctypes
 import os
 import sys
+import tempfile
+from pathlib import Path
 from typing import Final
+
+from furtrace.probe.mounts import fuse_mounts
 
 CLONE_NEWNS: Final = 0x20000
 MS_REC_PRIVATE: Final = 0x44000
@@ -14,6 +21,7 @@ SYS_MOUNT_SETATTR: Final = 442  # the same number on every architecture
 AT_FDCWD: Final = -100
 AT_RECURSIVE: Final = 0x8000
 MOUNT_ATTR_RDONLY: Final = 1
+MNT_DETACH: Final = 2
 
 
 class MountAttributes(ctypes.Structure):
@@ -27,6 +35,10 @@ def make_read_only() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     _check("unshare", libc.unshare(CLONE_NEWNS))
     _check("mount", libc.mount(None, b"/", None, ctypes.c_ulong(MS_REC_PRIVATE), None))
+    temporary = Path(tempfile.gettempdir()).resolve()
+    for one in fuse_mounts():
+        if temporary in Path(one.mountpoint).parents:
+            libc.umount2(os.fsencode(one.mountpoint), MNT_DETACH)  # fails where it went with the one that it was in
     attributes = MountAttributes(attr_set=MOUNT_ATTR_RDONLY)
     size = ctypes.c_size_t(ctypes.sizeof(attributes))
     done = libc.syscall(SYS_MOUNT_SETATTR, AT_FDCWD, b"/", AT_RECURSIVE, ctypes.byref(attributes), size)

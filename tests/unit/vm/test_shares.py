@@ -1,5 +1,6 @@
 """How the two programs called virtiofsd are told apart, and what a process can write that has no writable mount."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -54,3 +55,29 @@ def test_a_process_that_can_write_nothing(tmp_path: Path) -> None:
     assert "Read-only file system" in done.stderr
     (tmp_path / "still writable").touch()
     assert file.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace needs root")
+@pytest.mark.skipif(not Path("/dev/fuse").exists(), reason="the kernel has no FUSE")
+def test_a_process_that_keeps_no_mount_of_a_test(tmp_path: Path) -> None:
+    device = os.open("/dev/fuse", os.O_RDWR)
+    options = f"fd={device},rootmode=40000,user_id=0,group_id=0"
+    command = [sys.executable, readonly.__file__, "sh", "-c", "echo ready; read line"]
+    try:
+        mounted = subprocess.run(
+            ["mount", "-i", "-t", "fuse", "-o", options, "test", tmp_path],
+            pass_fds=[device], capture_output=True, check=False,
+        )  # fmt: skip
+        if mounted.returncode:
+            pytest.skip(f"FUSE can't be mounted: {mounted.stderr.decode()}")
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            # By the system call: the command asks the file system first, which would never answer.
+            assert ctypes.CDLL(None).umount2(os.fsencode(tmp_path), 0) == 0
+            os.set_blocking(device, False)
+            with pytest.raises(OSError, match="No such device"):
+                os.read(device, 1 << 20)  # would return INIT if it lived in another namespace
+            process.communicate(b"\n")
+    finally:
+        os.close(device)
