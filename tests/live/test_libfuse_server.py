@@ -35,6 +35,7 @@ def server(source: Path) -> Iterator[libfuse.Server]:
 
 
 def test_copies_a_tree_out_and_in_over_io_uring(server: libfuse.Server, source: Path, tmp_path: Path) -> None:
+    assert list(server.mountpoint.iterdir())  # it is mounted before INIT, and has its rings once that is answered
     files = [link.readlink() for link in Path(f"/proc/{server.pid}/fd").iterdir()]
     assert Path("anon_inode:[io_uring]") in files
     subprocess.run(["cp", "-r", server.mountpoint, tmp_path / "out"], check=True, timeout=60)

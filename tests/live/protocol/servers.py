@@ -151,7 +151,7 @@ def raw(*arguments: str) -> Iterator[Running]:
             running = Running(mountpoint, lambda: from_log(log))
             yield running
             _unmount(mountpoint)
-            process.wait(PATIENCE)
+            until(lambda: process.poll() is not None, lambda: f"unmounted, but still there: {_state(process.pid)}")
             running.capture = running.captured()
 
 
@@ -200,6 +200,14 @@ def _is_up(process: "subprocess.Popen[bytes]", mountpoint: Path) -> bool:
 def _unmount(mountpoint: Path) -> None:
     """Unmount while the server still answers, for that is when it is told goodbye."""
     subprocess.run(["umount", str(mountpoint)], check=True, timeout=PATIENCE)
+
+
+def _state(pid: int) -> str:
+    """What a process waits for in the kernel."""
+    try:
+        return Path(f"/proc/{pid}/stack").read_text()
+    except OSError as error:
+        return str(error)
 
 
 @contextmanager
