@@ -99,6 +99,7 @@ enum ft_flag {
 	FT_HAS_PAGES = 1 << 12,           /* fuse_args.in_pages or out_pages: its data is in the client's pages */
 	FT_PAGES_READABLE = 1 << 13,      /* the server may read the registered pages (IO_BUF_SOURCE): of a WRITE */
 	FT_PAGES_WRITABLE = 1 << 14,      /* it may write them (IO_BUF_DEST): of a READ */
+	FT_FIXED = 1 << 15,               /* the command has IORING_URING_CMD_FIXED: it names a registered buffer */
 };
 
 #define FT_NOT_COUNTED 0xffffffffu   /* buffers_free: the pool has too many to be counted here */
@@ -140,7 +141,7 @@ struct ft_record {
 	u8 second;          /* where the second name starts in extra[]; 0: there is none */
 	u8 reserved;
 	u32 request_flags;  /* fuse_req.flags, the kernel's FR_* */
-	u32 segments;       /* of PAGES_REGISTERED: in how many pieces the pages lie */
+	u32 segments;       /* of PAGES_REGISTERED: in how many pieces the pages lie; with FT_FIXED: the SQE's buf_index */
 	u32 buffers;        /* SELECTED and RECYCLED: buffers of the pool, and how many are free after it */
 	u32 buffers_free;
 	char comm[16];

@@ -17,6 +17,7 @@ BPF_TABLE("lru_hash", struct ft_command_key, struct ft_command, commands, 65536)
 #define FT_SETUP_SQE128 (1U << 10)      /* IORING_SETUP_SQE128 */
 #define FT_REGISTER_CMD 1               /* enum fuse_uring_cmd */
 #define FT_COMMIT_CMD 2
+#define FT_CMD_FIXED 1                  /* IORING_URING_CMD_FIXED, include/uapi/linux/io_uring.h */
 #define FT_ADD_QUEUE_CMD 3
 #define FT_ADD_BUFPOOL_CMD 4
 #define FT_READ_OPCODE 15
@@ -334,8 +335,16 @@ static inline void ft_submitted(struct ft_submission *taken, ft_channel *channel
 	}
 	if (kind == FT_REGISTER)
 		ft_read_iovecs(e, sqe);
+	u16 index = 0;
+	u32 command_flags = 0;
+	READ(index, sqe->buf_index);
+	READ(command_flags, sqe->uring_cmd_flags);
 	if (!(e->flags & FT_HAS_SLOT))
-		READ(e->slot, sqe->buf_index);
+		e->slot = index;
+	if (command_flags & FT_CMD_FIXED) {
+		e->flags |= FT_FIXED;
+		e->segments = index;
+	}
 	e->extra_size = whole ? FT_COMMAND_SIZE : 16;
 	bpf_probe_read_kernel(e->extra, whole ? FT_COMMAND_SIZE : 16, (char *)sqe + FT_SQE_COMMAND);
 #if FT_PAYLOAD_BYTES

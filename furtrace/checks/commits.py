@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from furtrace.checks.findings import Finding, Rule, Severity, about, about_event, request_name
+from furtrace.checks.fixed import NOT_NAMED, RegisteredPools
 from furtrace.checks.seen import CONNECTION_ENDED, Check, Seen
 from furtrace.model.requests import REQUEST, Requests_
-from furtrace.trace.record import NO_QUEUE, Kind
+from furtrace.trace.record import NO_QUEUE, Kind, Records, among, no_records
 from furtrace.wire.errnos import error_text
 from furtrace.wire.opcodes import UringCommand
 
@@ -50,6 +51,7 @@ REFUSED: Final = Rule(
     "Look at what came before: furtrace replay --events, from the queue's REGISTER on.",
 )
 
+_ABOUT_POOLS: Final = among((Kind.INIT, Kind.ADD_BUFPOOL, Kind.REFUSED))
 _KEPT: Final = ("connection", "queue", "commit_id", "committed_ns", "unique", "opcode")
 _REMEMBERED: Final = 100_000
 """Requests that ended which are remembered, newest last."""
@@ -63,14 +65,20 @@ class Commits(Check):
     def __init__(self) -> None:
         self._ended: list[npt.NDArray[np.void]] = []
         self._kept = 0
+        self._pools = RegisteredPools()
+        self._commits = no_records()
 
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Judge the commits that were refused in this part."""
         self._remember(seen.finished)
+        wanted = _ABOUT_POOLS[seen.kinds]
+        for event in seen.batch[wanted] if wanted.any() else ():
+            self._pools.take(event)
+        before, self._commits = self._commits, seen.of(Kind.COMMITTED) if self._pools else no_records()
         refused = seen.of(Kind.REFUSED)
         refused = refused[~np.isin(refused["error"], CONNECTION_ENDED)]
         for event in refused[refused["command_op"] == UringCommand.COMMIT_AND_FETCH]:
-            yield self._judged(event, seen)
+            yield self._not_named(event, before) or self._judged(event, seen)
 
     def _remember(self, finished: Requests_) -> None:
         if len(finished):
@@ -78,6 +86,23 @@ class Commits(Check):
             self._kept += len(finished)
         while self._kept - len(self._ended[0] if self._ended else ()) > _REMEMBERED:
             self._kept -= len(self._ended.pop(0))
+
+    def _not_named(self, event: np.void, before: Records) -> Finding | None:
+        """A commit that was refused as it does not name its queue's pool; ``before``: commits of the part before."""
+        if event["error"] != -errno.EINVAL:
+            return None
+        for commits in (self._commits, before):
+            same = (commits["command"] == event["command"]) & (commits["user_data"] == event["user_data"])
+            at = np.flatnonzero(same & (commits["ns"] <= event["ns"]))
+            why = self._pools.mismatch(commits[at[-1]]) if len(at) else None
+            if why is not None:
+                commit = commits[at[-1]]
+                name = f"commit of {request_name(commit)}," if commit["unique"] else "commit"
+                sentence = f"The {name} on queue {event['queue']} was refused with -EINVAL{why}."
+                finding = about_event(NOT_NAMED, sentence, event)
+                finding.events = np.array([commit, event], event.dtype)
+                return finding
+        return None
 
     def _judged(self, event: np.void, seen: Seen) -> Finding:
         error, commit_id = int(event["error"]), int(event["commit_id"])

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from furtrace.checks.findings import Rule, Severity
+from furtrace.checks.fixed import NOT_NAMED, RegisteredPools
 from furtrace.trace.record import COMMAND_SIZE, HEADER_SIZE, NO_QUEUE, Kind
 from furtrace.wire.commands import CMD_REQ_ADD_BUFPOOL, CmdReqAddBufpool
 from furtrace.wire.flags import QueueFlag
@@ -85,6 +86,15 @@ FLAGS: Final = Rule(
     "EINVAL (Linux 7.3).",
     "Clear the flags that the kernel does not know; INIT tells what it can do.",
 )
+NO_POOL: Final = Rule(
+    "zero-copy-no-pool",
+    Severity.ERROR,
+    "an entry is registered on a queue for zero-copy that has no pool",
+    "A queue that was made with FUSE_URING_ZERO_COPY has its payload buffers in a pool: what is not zero-copied, and "
+    "the reply to a WRITE that is, still needs one. Without ADD_BUFPOOL the kernel refuses REGISTER with EINVAL, and "
+    "ends io_uring for the whole connection (Linux 7.3).",
+    "Send ADD_BUFPOOL between ADD_QUEUE and the first REGISTER.",
+)
 PRIVILEGE: Final = Rule(
     "zero-copy-privilege",
     Severity.ERROR,
@@ -111,6 +121,7 @@ RULES: Final = (
     ORDER,
     POOL_SHORT,
     FLAGS,
+    NO_POOL,
     PRIVILEGE,
     REFUSED,
 )
@@ -122,13 +133,30 @@ class Known:
 
     ``payload``: bytes that a payload buffer has to have; 0: not known. ``cpus``: possible CPUs; 0: not known.
     ``whole``: nothing since INIT was missed. ``commands``: how many of a kind came for a queue, those that were refused
-    not counted; the one that is judged is.
+    not counted; the one that is judged is. ``zero_copy``: queues that were made for it. ``pools``: those that are
+    registered buffers.
     """
 
     payload: int = 0
     cpus: int = 0
     whole: bool = False
     commands: Counter[tuple[Kind, int]] = field(default_factory=Counter)
+    zero_copy: set[int] = field(default_factory=set)
+    pools: RegisteredPools = field(default_factory=RegisteredPools)
+
+    def note(self, command: np.void) -> None:
+        """Take in a command."""
+        kind, queue = Kind(int(command["kind"])), int(command["queue"])
+        self.commands[kind, queue] += 1
+        self.pools.take(command)
+        if kind is Kind.ADD_QUEUE and command["extra_size"] >= COMMAND_SIZE:
+            asked = _area(command).flags & QueueFlag.ZERO_COPY
+            self.zero_copy = self.zero_copy | {queue} if asked else self.zero_copy - {queue}
+
+    def note_refusal(self, event: np.void, command: np.void) -> None:
+        """Take back a command that was refused."""
+        self.commands[Kind(int(command["kind"])), int(command["queue"])] -= 1
+        self.pools.take(event)
 
 
 def cause(event: np.void, command: np.void | None, known: Known) -> tuple[Rule, str]:
@@ -203,5 +231,16 @@ def _buffer(command: np.void, known: Known) -> _Cause:
     return (PAYLOAD_SHORT, said) if own and command["payload_size"] < known.payload else None
 
 
-_LOOKS: Final = (_sqe, _flags, _queue, _order, _pool, _headers, _buffer)
+def _no_pool(command: np.void, known: Known) -> _Cause:
+    queue = int(command["queue"])
+    lacks = known.whole and queue in known.zero_copy and not known.commands[Kind.ADD_BUFPOOL, queue]
+    return (NO_POOL, ": there was no ADD_BUFPOOL") if lacks and command["kind"] == Kind.REGISTER else None
+
+
+def _named(command: np.void, known: Known) -> _Cause:
+    why = known.pools.mismatch(command) if command["kind"] == Kind.REGISTER else None
+    return None if why is None else (NOT_NAMED, why)
+
+
+_LOOKS: Final = (_sqe, _flags, _queue, _order, _pool, _headers, _no_pool, _named, _buffer)
 """Why a command may be refused with EINVAL, in the order in which the kernel looks."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from furtrace.checks import refusals
 from furtrace.checks.findings import Finding, Rule, Severity, about_event
+from furtrace.checks.fixed import NOT_NAMED
 from furtrace.checks.seen import CONNECTION_ENDED, Check, Limits, Seen
 from furtrace.trace.record import INIT_SIZE, NO_QUEUE, RECORD, Kind, among
 from furtrace.wire.errnos import error_text
@@ -64,6 +65,7 @@ class Setup(Check):
         NOT_READY,
         URING_OFF,
         *refusals.RULES,
+        NOT_NAMED,
     )
 
     def __init__(self, limits: Limits) -> None:
@@ -81,7 +83,7 @@ class Setup(Check):
         return self._connections.setdefault(number, _Connection())
 
     def _event(self, event: np.void, seen: Seen) -> Iterator[Finding]:
-        number, queue = int(event["connection"]), int(event["queue"])
+        number = int(event["connection"])
         kind = Kind(int(event["kind"]))
         if kind is Kind.INIT:
             self._connections[number] = _Connection()
@@ -90,13 +92,13 @@ class Setup(Check):
             self._of(number).ready = True
         elif kind in _COMMANDS:
             self._commands[int(event["command"]), int(event["user_data"])] = event
-            self._of(number).known.commands[kind, queue] += 1
+            self._of(number).known.note(event)
         elif event["command_op"] != UringCommand.COMMIT_AND_FETCH:
             command = self._commands.pop((int(event["command"]), int(event["user_data"])), None)
             if event["error"] not in CONNECTION_ENDED:
                 yield self._refused(event, command, seen)
             if command is not None:
-                self._of(number).known.commands[Kind(int(command["kind"])), queue] -= 1
+                self._of(number).known.note_refusal(event, command)
 
     def _begin(self, event: np.void) -> Iterator[Finding]:
         connection = self._of(int(event["connection"]))

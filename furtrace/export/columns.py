@@ -439,6 +439,10 @@ def _event_slot(part: Part) -> Values:
     return Numbers(part.rows["slot"], (part.rows["kind"] == Kind.FIXED_IO) | _has(part, Flag.HAS_SLOT))
 
 
+def _event_segments(part: Part) -> Values:
+    return Numbers(part.rows["segments"], (part.rows["kind"] == Kind.PAGES_REGISTERED) & (part.rows["segments"] != 0))
+
+
 def _access(name: str, flag: Flag) -> Column:
     """What the pages of a PAGES_REGISTERED may be used for."""
     return Column(name, BOOL, lambda part: Numbers(_has(part, flag), part.rows["kind"] == Kind.PAGES_REGISTERED))
@@ -491,7 +495,7 @@ EVENT_COLUMNS: Final = (
     _number("buffers", "uint32", 0),
     Column("buffers_free", "uint32", _free),
     Column("slot", "uint16", _event_slot),
-    _number("segments", "uint32", 0),
+    Column("segments", "uint32", _event_segments),
     _access("readable", Flag.PAGES_READABLE),
     _access("writable", Flag.PAGES_WRITABLE),
     Column("io", WORD, _io),

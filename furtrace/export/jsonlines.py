@@ -219,7 +219,7 @@ def _ring(event: _Members) -> dict[str, Any]:
         "buffers": event["buffers"] if counted else None,
         "buffers_free": _known(event["buffers_free"], NOT_COUNTED) if counted else None,
         "slot": event["slot"] if fixed or flags & _HAS_SLOT else None,
-        "segments": _known(event["segments"]),
+        "segments": _known(event["segments"]) if registered else None,
         "readable": bool(flags & _READABLE) if registered else None,
         "writable": bool(flags & _WRITABLE) if registered else None,
         "io": fixed_io_name(event["command_op"]) if fixed else None,

@@ -97,6 +97,7 @@ class Flag(IntFlag):
     HAS_PAGES = 4096
     PAGES_READABLE = 8192
     PAGES_WRITABLE = 16384
+    FIXED = 32768
 
 
 class Step(IntEnum):

@@ -124,6 +124,13 @@ _FAULTS: Final = (
     ),
     Fault("bad-queue-flags", "ADD_QUEUE has an unknown flag, then none.", pools.BadQueueFlags, modes=_POOLED),
     Fault(
+        "no-pool",
+        "A queue for zero-copy registers its entries without a pool.",
+        pools.NoPool,
+        modes=(Mode.ZERO_COPY,),
+        stays_enabled=True,
+    ),
+    Fault(
         "slot-out-of-range",
         "Every entry's slot lies beyond the registered buffers.",
         pools.SlotOutOfRange,
@@ -140,6 +147,13 @@ _FAULTS: Final = (
         "A commit does not say that the pool is a registered buffer; the right commit follows.",
         pools.NotFixed,
         modes=(Mode.FIXED_POOL,),
+    ),
+    Fault(
+        "register-not-fixed",
+        "A REGISTER does not say that the pool is a registered buffer.",
+        pools.RegisterNotFixed,
+        modes=(Mode.FIXED_POOL,),
+        stays_enabled=True,
     ),
     Fault(
         "other-buffer",

@@ -6,6 +6,7 @@ from furtrace.demo import commands
 from furtrace.demo.entries import Buffers, Command, Entry
 from furtrace.demo.faults.lives import SlowAnswer
 from furtrace.demo.faults.queue import FaultyQueue, OneAnswer
+from furtrace.demo.faults.setup import Refusable, StraySetup
 from furtrace.demo.handlers import Handlers
 from furtrace.demo.memory import Memory
 from furtrace.demo.ringqueue import Accounts, Work
@@ -63,6 +64,19 @@ class BadQueueFlags(_StraySetupCommand):
         flags = (good.flags or 0) | _ILLEGAL_FLAG
         self._attempt(good._replace(area=commands.add_queue(self.qid, flags), flags=flags))
         self._confess(f"ADD_QUEUE with flags {flags:#x}")
+
+
+class NoPool(Refusable):
+    """A queue for zero-copy has a pool before it has entries.
+
+    Without one REGISTER completes with EINVAL (``fuse_uring_create_ring_ent()``).
+    """
+
+    def _set_up(self, command: Command) -> None:
+        if self.qid == 0 and command.op is UringCommand.ADD_BUFPOOL:
+            self._confess("no ADD_BUFPOOL")
+        else:
+            super()._set_up(command)
 
 
 class _BadSlot(FaultyQueue, ABC):
@@ -127,6 +141,20 @@ class NotFixed(_StrayFixed):
 
     def _stray_sender(self, fuse_fd: int, log: CommandLog) -> Sender:
         return Sender(self._ring, fuse_fd, self.qid, None, log)
+
+
+class RegisterNotFixed(StraySetup):
+    """Commands of a queue with a registered pool have IORING_URING_CMD_FIXED.
+
+    A REGISTER without it completes with EINVAL.
+    """
+
+    def _stray_sender(self, fuse_fd: int, log: CommandLog) -> Sender:
+        return Sender(self._ring, fuse_fd, self.qid, None, log)
+
+    def _misbehave(self, good: Command) -> None:
+        self._attempt(good)
+        self._confess("REGISTER without IORING_URING_CMD_FIXED")
 
 
 class OtherBuffer(_StrayFixed):

@@ -22,12 +22,11 @@ _SHORT_HEADERS = 256
 _SHORT_PAYLOAD = 4096
 
 
-class _StraySetup(FaultyQueue, ABC):
-    """Queue 0 does something wrong before it registers its entries as it should.
+class Refusable(FaultyQueue):
+    """A queue whose REGISTER is refused, which does not end the server.
 
-    Linux 6.18 then takes those, and everything works as long as ``enable_uring`` stays on. Linux 7.3 refuses every
-    command of every queue from then on with EOPNOTSUPP, and all requests go through /dev/fuse; so that must not end the
-    server.
+    Linux 6.18 takes other entries all the same, and everything works as long as ``enable_uring`` stays on. Linux 7.3
+    refuses every command of every queue from then on with EOPNOTSUPP, and all requests go through /dev/fuse.
     """
 
     def register(self, stop_fd: int) -> None:
@@ -48,6 +47,10 @@ class _StraySetup(FaultyQueue, ABC):
     def _check_registered(self) -> None:
         pass
 
+
+class StraySetup(Refusable, ABC):
+    """Queue 0 does something wrong before it registers its entries as it should."""
+
     def _register_entry(self, entry: Entry) -> None:
         if self.qid == 0 and entry.index == 0:
             self._misbehave(self._buffers.register(self.qid, entry))
@@ -58,7 +61,7 @@ class _StraySetup(FaultyQueue, ABC):
         """Commit the fault; ``good`` is the first entry's REGISTER."""
 
 
-class _ShortIovec(_StraySetup):
+class _ShortIovec(StraySetup):
     """Changes the iovecs of a REGISTER."""
 
     def _changed(self, good: Command, number: int, size: int) -> Command:
@@ -92,7 +95,7 @@ class ShortPayload(_ShortIovec):
         self._confess(f"REGISTER with {_SHORT_PAYLOAD} bytes for the payload")
 
 
-class QueueOutOfRange(_StraySetup):
+class QueueOutOfRange(StraySetup):
     """A queue's number is that of a possible CPU (``fuse_uring_register()``).
 
     With another REGISTER completes with EINVAL.

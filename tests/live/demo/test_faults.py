@@ -170,6 +170,22 @@ def test_a_registration_is_refused(
     assert {line["transport"] for line in of_op(log, "READ")} == {"dev" if has_pools else "uring"}
 
 
+@pytest.mark.parametrize("name", ["no-pool", "register-not-fixed"])
+def test_a_registration_that_lacks_the_pool_is_refused(
+    pools: None, faulty: Faulty, begin: Begin, faults: Path, sent: Path, log: Path, name: str
+) -> None:
+    server = faulty(name)
+    assert begin(server.mountpoint, "write", "read", "byte").end() == [PAGE, PAGE, ord("x")]
+    server.stop()
+    assert only(witnessed(faults))["queue"] == 0
+    first, *others = refused(sent)
+    assert (first["op"], first["result"]) == ("REGISTER", -errno.EINVAL)
+    assert {line["result"] for line in others} == {-errno.EOPNOTSUPP}
+    assert {line["transport"] for line in of_op(log, "READ")} == {"dev"}
+    made = [line for line in witnessed(sent) if line["op"] == "ADD_BUFPOOL" and line["queue"] == 0]
+    assert bool(made) == (name != "no-pool")
+
+
 def test_small_sqes_are_refused(faulty: Faulty, begin: Begin, faults: Path, log: Path) -> None:
     server = faulty("no-sqe128")
     assert only(witnessed(faults))["detail"].endswith(os.strerror(errno.EINVAL))

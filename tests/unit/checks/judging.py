@@ -4,12 +4,14 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from furtrace.checks.checker import Checker
 from furtrace.checks.findings import Finding
 from furtrace.checks.seen import Limits
 from furtrace.model.conversation import Conversation
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import Flag, Kind, Records
+from furtrace.trace.record import HEADER_SIZE, Flag, Kind, Records
 from furtrace.wire.opcodes import Opcode
 from tests.unit.events import batch, committed, delivered, ended, event, queued, reply_header
 
@@ -67,3 +69,20 @@ def refused(ns: int, command_op: int, error: int, **members: Any) -> Records:
     """The kernel refuses a command."""
     known = {"queue": 3, "command": 0xC0, "user_data": 5, "flags": Flag.HAS_ERROR}
     return event(Kind.REFUSED, ns, **({"command_op": command_op, "error": error} | known | members))
+
+
+def repeated(events: list[Records], count: int, step: int) -> Records:
+    """The events of one request, made those of so many, each ``step`` ns after the one before, on its queue's CPU."""
+    one = batch(*events)
+    one["cpu"] = one["queue"]
+    numbers = np.repeat(np.arange(count, dtype=np.uint64), len(one))
+    many: Records = np.tile(one, count)
+    many["ns"] += numbers * np.uint64(step)
+    for name in ("unique", "commit_id"):
+        many[name] += np.where(many[name] != 0, numbers * np.uint64(2), 0).astype(np.uint64)
+    # The server's header slot has the unique as well, at 8 of its fuse_out_header.
+    heads = many["header"].copy().view(np.uint8).reshape(len(many), HEADER_SIZE)
+    with_header = many["header_size"] != 0
+    heads[with_header, 8:16] = many["unique"][with_header].view(np.uint8).reshape(-1, 8)
+    many["header"] = heads.view(many["header"].dtype)[:, 0]
+    return many

@@ -1,11 +1,14 @@
 """Commits that the kernel refuses."""
 
 import errno
+from typing import Any
 
-from furtrace.trace.record import NO_QUEUE
+import pytest
+
+from furtrace.trace.record import NO_QUEUE, Flag, Kind
 from furtrace.wire.opcodes import Opcode, UringCommand
 from tests.unit.checks.judging import conversation, judged, refused, rules
-from tests.unit.events import after_loss, batch, delivered, queued
+from tests.unit.events import after_loss, batch, delivered, event, queued
 
 COMMIT = UringCommand.COMMIT_AND_FETCH
 GONE = -errno.ENOENT
@@ -49,6 +52,36 @@ def test_where_events_were_lost_it_is_not_sure() -> None:
     (finding,) = judged(after_loss(batch(refused(2100, COMMIT, GONE, commit_id=2)), 3))
     assert finding.rule.id == "commit-unknown"
     assert "it may have been answered before" in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("named", "said"),
+    [
+        ({}, "it lacks IORING_URING_CMD_FIXED, and the queue's pool is registered buffer 2"),
+        ({"flags": Flag.FIXED, "segments": 5}, "it names registered buffer 5, the queue's pool is 2"),
+    ],
+)
+@pytest.mark.parametrize("apart", [False, True])
+def test_a_commit_that_does_not_name_the_pool(named: dict[str, Any], said: str, *, apart: bool) -> None:
+    """The kernel looks at that first of all; the refusal may come with the next part of a trace."""
+    known = {"queue": 3, "command": 0xC4, "user_data": 5}
+    pool = event(Kind.ADD_BUFPOOL, 900, command_op=UringCommand.ADD_BUFPOOL, flags=Flag.FIXED, segments=2, **known)
+    commit = event(
+        Kind.COMMITTED, 1100, unique=2, opcode=Opcode.READ, command_op=COMMIT, commit_id=2, **(known | named)
+    )
+    refusal = refused(600_000_000 if apart else 1101, COMMIT, -errno.EINVAL, commit_id=2, command=0xC4)
+    events = [pool, queued(2, 1000, Opcode.READ), delivered(2, 1010, Opcode.READ), commit, refusal]
+    found = [one for one in judged(*events) if one.rule.id != "unanswered"]
+    (finding,) = found
+    assert finding.rule.id == "pool-not-named"
+    assert f"The commit of READ, unique 2, on queue 3 was refused with -EINVAL: {said}." in finding.sentence
+
+
+def test_a_pool_of_another_queue_is_not_meant() -> None:
+    known = {"command": 0xC4, "user_data": 5}
+    pool = event(Kind.ADD_BUFPOOL, 900, queue=1, flags=Flag.FIXED, segments=2, **known)
+    commit = event(Kind.COMMITTED, 1100, queue=3, command_op=COMMIT, commit_id=2, **known)
+    assert rules(pool, commit, refused(1101, COMMIT, -errno.EINVAL, command=0xC4)) == ["commit-refused"]
 
 
 def test_a_commit_that_was_not_seen() -> None:

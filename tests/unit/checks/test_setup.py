@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from furtrace.trace.record import Kind, Records, Transport
+from furtrace.trace.record import Flag, Kind, Records, Transport
 from furtrace.wire.opcodes import UringCommand
 from tests.unit.checks.judging import CPUS, SECOND, judged, refused, rules
 from tests.unit.events import after_loss, batch, delivered, event, queued
@@ -145,6 +145,8 @@ def turned_down(op: UringCommand, error: int = INVALID) -> Records:
         ([(Kind.ADD_QUEUE, b"\x02")], INVALID, "setup-flags", "no flag 0x2"),
         ([(Kind.ADD_QUEUE, b"\x01")], -errno.EPERM, "zero-copy-privilege", "-EPERM"),
         ([(Kind.ADD_QUEUE, b"\x01")], INVALID, "setup-refused", ""),
+        ([(Kind.ADD_QUEUE, b"\x01"), (Kind.REGISTER, b"")], INVALID, "zero-copy-no-pool", "no ADD_BUFPOOL"),
+        ([(Kind.ADD_QUEUE, b""), (Kind.REGISTER, b"")], INVALID, "payload-too-short", "131072 are needed"),
     ],
 )
 def test_the_commands_of_pools(events: list[tuple[Kind, bytes]], last: int, rule: str, said: str) -> None:
@@ -157,3 +159,37 @@ def test_the_commands_of_pools(events: list[tuple[Kind, bytes]], last: int, rule
 def test_an_order_that_was_not_seen_is_not_blamed() -> None:
     unseen = [command(Kind.ADD_BUFPOOL, 2000, pool(1 << 20)), turned_down(UringCommand.ADD_BUFPOOL)]
     assert rules(*unseen) == ["setup-refused"]
+
+
+def fixed(kind: Kind, ns: int, index: int, area: bytes = b"", **members: Any) -> Records:
+    """A command that names a registered buffer."""
+    return command(kind, ns, area, flags=Flag.FIXED, segments=index, **members)
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({}, "it lacks IORING_URING_CMD_FIXED, and the queue's pool is registered buffer 2"),
+        ({"flags": Flag.FIXED, "segments": 1}, "it names registered buffer 1, the queue's pool is 2"),
+    ],
+)
+def test_a_register_that_does_not_name_the_pool(members: dict[str, Any], said: str) -> None:
+    made = [command(Kind.ADD_QUEUE, 2000), fixed(Kind.ADD_BUFPOOL, 2001, 2, pool(1 << 20))]
+    events = [init(1000), *made, command(Kind.REGISTER, 2002, length=288, **members)]
+    (finding,) = judged(*events, turned_down(UringCommand.REGISTER))
+    assert finding.rule.id == "pool-not-named"
+    assert said in finding.sentence
+
+
+def test_one_that_names_it_is_refused_for_something_else() -> None:
+    made = [command(Kind.ADD_QUEUE, 2000), fixed(Kind.ADD_BUFPOOL, 2001, 2, pool(1 << 20))]
+    events = [init(1000), *made, fixed(Kind.REGISTER, 2002, 2, length=288)]
+    assert rules(*events, turned_down(UringCommand.REGISTER)) == ["setup-refused"]
+
+
+def test_a_pool_that_was_refused_is_none() -> None:
+    refusal = refused(2002, UringCommand.ADD_BUFPOOL, INVALID, command=0xC4)
+    made = [command(Kind.ADD_QUEUE, 2000), fixed(Kind.ADD_BUFPOOL, 2001, 2, pool(4096), command=0xC4), refusal]
+    again = command(Kind.ADD_BUFPOOL, 2003, pool(1 << 20))
+    events = [init(1000), *made, again, command(Kind.REGISTER, 2004, length=288)]
+    assert rules(*events, turned_down(UringCommand.REGISTER)) == ["pool-too-small", "setup-refused"]
