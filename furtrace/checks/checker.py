@@ -5,9 +5,11 @@ from typing import Final
 
 import numpy as np
 
+from furtrace.checks.buffers import Buffers
 from furtrace.checks.commits import Commits
 from furtrace.checks.endings import Endings
 from furtrace.checks.findings import Finding, Rule
+from furtrace.checks.outliers import Outliers
 from furtrace.checks.placement import Placement
 from furtrace.checks.replies import Replies
 from furtrace.checks.seen import Check, Limits, Seen
@@ -23,7 +25,8 @@ from furtrace.trace.record import Records, no_records
 
 def checks(limits: Limits) -> Sequence[Check]:
     """Return all checks, anew."""
-    return (Setup(limits), Commits(), Replies(), Waiting(limits), Endings(), Placement(), ZeroCopy(), Sizing())
+    before = (Setup(limits), Commits(), Replies(), Waiting(limits), Outliers(limits))
+    return (*before, Endings(), Placement(), ZeroCopy(), Sizing(), Buffers())
 
 
 RULES: Final[dict[str, Rule]] = {rule.id: rule for check in checks(Limits()) for rule in check.rules}

@@ -1,4 +1,4 @@
-"""How many bytes of payload a reply without an error may have, by operation and request.
+"""How many bytes of payload a reply without an error may have, by operation and request, and how many there were.
 
 The kernel wants the operation's ``out_args`` whole, but for the last one where it is of variable size
 (``fuse_copy_out_args()`` of ``fs/fuse/dev.c``); the structures are those of :mod:`furtrace.wire.bodies`.
@@ -9,12 +9,12 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.model.requests import Requests_
+from furtrace.model.requests import IN_SLOT, Requests_
 from furtrace.wire.bodies import REPLIES, REQUESTS
-from furtrace.wire.files import IOCTL_IN, IOCTL_OUT, READ_IN
+from furtrace.wire.files import IOCTL_IN, IOCTL_OUT, READ_IN, WRITE_IN
 from furtrace.wire.layout import Layout
 from furtrace.wire.opcodes import Opcode
-from furtrace.wire.xattrs import GETXATTR_IN, GETXATTR_OUT
+from furtrace.wire.xattrs import GETXATTR_IN, GETXATTR_OUT, SETXATTR_IN_COMPAT
 
 Sizes = npt.NDArray[np.int64]
 Opcodes = npt.NDArray[np.uint32]
@@ -68,6 +68,29 @@ def _by_request(
 ) -> None:
     """Where the operation's structure says how much was asked for."""
     at = np.flatnonzero(np.isin(opcodes, which) & (rows["operation_size"] >= offset + 4))
-    if len(at):
-        heads = np.ascontiguousarray(rows["operation"][at]).view(np.uint8).reshape(len(at), -1)
-        most[at] = np.ascontiguousarray(heads[:, offset : offset + 4]).view("<u4")[:, 0].astype(np.int64) + besides
+    most[at] = _member(rows, at, offset) + besides
+
+
+def _member(rows: Requests_, at: npt.NDArray[np.intp], offset: int) -> Sizes:
+    """A member of 32 bits of the operation's structure."""
+    structures = np.ascontiguousarray(rows["operation"][at])
+    heads = structures.view(np.uint8).reshape(len(at), structures.dtype.itemsize)
+    return np.ascontiguousarray(heads[:, offset : offset + 4]).view("<u4")[:, 0].astype(np.int64)
+
+
+_SENDERS: Final = ((Opcode.WRITE, _offset(WRITE_IN, "size")), (Opcode.SETXATTR, _offset(SETXATTR_IN_COMPAT, "size")))
+
+
+def payload_sizes(rows: Requests_) -> Sizes:
+    """Bytes that each request had in its payload buffer: of the request or of the reply, whichever were more.
+
+    Of what a request brings, names and the data of WRITE and SETXATTR are counted. Data of a zero-copied one is in the
+    client's pages.
+    """
+    sent = rows["name_size"].astype(np.int64)
+    for opcode, offset in _SENDERS:
+        at = np.flatnonzero((rows["opcode"] == opcode) & (rows["operation_size"] >= offset + 4))
+        sent[at] += _member(rows, at, offset)
+    sizes: Sizes = np.maximum(sent, rows["reply_size"])
+    sizes[(rows["flags"] & IN_SLOT) == IN_SLOT] = 0
+    return sizes

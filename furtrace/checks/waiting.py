@@ -77,7 +77,7 @@ INTERRUPTED: Final = Rule(
     "reply to INTERRUPT itself is -EAGAIN if the request is not known yet, -ENOSYS to get no more of them.",
 )
 
-_MAY_WAIT: Final = (*NEVER_ANSWERED, Opcode.SETLKW, Opcode.NOTIFY_REPLY)
+MAY_WAIT: Final = (*NEVER_ANSWERED, Opcode.SETLKW, Opcode.NOTIFY_REPLY)
 """Operations that have no answer, or wait for what others do."""
 _UNIQUE: Final = 8
 """Bytes of fuse_interrupt_in."""
@@ -112,7 +112,7 @@ class Waiting(Check):
         read = (rows["transport"] == Transport.DEV) & (rows["delivered_ns"] != 0)
         self._reads_shown |= bool((read & ~np.isin(rows["opcode"], NEVER_ANSWERED)).any())
         known = (rows["delivered_ns"] != 0) & (rows["committed_ns"] != 0)
-        known &= ~np.isin(rows["opcode"], _MAY_WAIT)
+        known &= ~np.isin(rows["opcode"], MAY_WAIT)
         server = rows["committed_ns"].astype(np.int64) - rows["delivered_ns"].astype(np.int64)
         for at in np.flatnonzero(known & (server > self._limits.slow)).tolist():
             row = rows[at]
@@ -142,7 +142,7 @@ class Waiting(Check):
         rows = seen.conversation.requests.under_way
         if self._interrupted:
             yield from self._ignored(rows[~rows["uncertain"]], now_ns)
-        rows = rows[~rows["uncertain"] & ~np.isin(rows["opcode"], _MAY_WAIT)]
+        rows = rows[~rows["uncertain"] & ~np.isin(rows["opcode"], MAY_WAIT)]
         if not len(rows):
             return
         began = np.where(rows["delivered_ns"] != 0, rows["delivered_ns"], rows["queued_ns"]).astype(np.int64)

@@ -1,0 +1,85 @@
+"""Requests that took far longer than others of their kind."""
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+
+from furtrace.checks.findings import Finding, Rule, Severity, about, request_name
+from furtrace.checks.seen import Check, Limits, Seen
+from furtrace.checks.waiting import MAY_WAIT
+from furtrace.model.histograms import Histograms, bins_of
+from furtrace.wire.opcodes import opcode_name
+
+SLOW_FOR_KIND: Final = Rule(
+    "slow-for-its-kind",
+    Severity.NOTE,
+    "the server took far longer for a request than for others of its kind",
+    "The time from delivery to commit, which is the server's alone: more than 20 times what 99 of 100 requests of the "
+    "same operation on that connection took before, and at least 100 ms. Those that are slow by themselves are told of "
+    "by the rule slow.",
+    "See what the server did at that time: a lock, a disk, a thread that had no CPU. furtrace flow shows the request's "
+    "way, furtrace stats --by op --histogram server how they are distributed.",
+)
+
+_ENOUGH: Final = 1000
+"""Requests of a kind that have to be known."""
+_SHARE: Final = 0.99
+_TIMES: Final = 20
+_LEAST: Final = 100_000_000
+_BITS: Final = 2
+_TOGETHER: Final = 1_000_000_000
+"""Nanoseconds within which slow requests of a kind are one event: the first is told."""
+
+
+class Outliers(Check):
+    """Compares the server's times of each operation on each connection.
+
+    Args:
+        limits: from when on a request is slow by itself.
+    """
+
+    rules = (SLOW_FOR_KIND,)
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._groups: dict[int, int] = {}
+        self._times = Histograms(1, _BITS)
+        self._told: dict[int, int] = {}
+
+    def feed(self, seen: Seen) -> Iterator[Finding]:
+        """Judge the requests that ended by those before, then count them."""
+        rows = seen.finished
+        server = rows["committed_ns"].astype(np.int64) - rows["delivered_ns"].astype(np.int64)
+        known = (rows["delivered_ns"] != 0) & (rows["committed_ns"] != 0) & (server >= 0) & ~rows["uncertain"]
+        known &= ~np.isin(rows["opcode"], MAY_WAIT)
+        at = np.flatnonzero(known)
+        if not len(at):
+            return
+        keys = rows["connection"][at].astype(np.int64) << 32 | rows["opcode"][at]
+        kinds, which = np.unique(keys, return_inverse=True)
+        groups = np.array([self._groups.setdefault(kind, len(self._groups)) for kind in kinds.tolist()], np.intp)
+        self._times.grow(len(self._groups))
+        for one in np.flatnonzero((server[at] > _LEAST) & (server[at] <= self._limits.slow)).tolist():
+            yield from self._judged(rows[at[one]], int(server[at[one]]), int(groups[which[one]]))
+        times = server[at]
+        self._times.add(groups[which], np.zeros(len(at), np.intp), times, bins_of(times, _BITS))
+
+    def _judged(self, row: np.void, took: int, group: int) -> Iterator[Finding]:
+        before = self._times.of(group)[0]
+        usual = before.percentile(_SHARE)
+        end = int(row["committed_ns"])
+        if before.count < _ENOUGH or usual is None or took < _TIMES * usual:
+            return
+        if end - self._told.get(group, -_TOGETHER) < _TOGETHER:
+            return
+        self._told[group] = end
+        sentence = (
+            f"{request_name(row)}, was in the server's hands for {took / 1e6:.0f} ms; 99 of 100 of the {before.count} "
+            f"{opcode_name(int(row['opcode']))} requests before it took {_time_text(usual)} at most."
+        )
+        yield about(SLOW_FOR_KIND, sentence, end, row)
+
+
+def _time_text(ns: float) -> str:
+    return f"{ns / 1e6:.1f} ms" if ns >= 1e6 else f"{ns / 1e3:.0f} us"
