@@ -11,9 +11,10 @@ from rich.console import Group
 from furtrace.checks.checker import RULES, Checker
 from furtrace.checks.findings import Rule, Severity
 from furtrace.checks.seen import Limits
-from furtrace.cli.checking import Report, form_of
+from furtrace.cli.checking import Form, Report, form_of
 from furtrace.cli.command import has_ended, running
 from furtrace.cli.errors import OutputError
+from furtrace.cli.illustrating import Illustrated
 from furtrace.cli.moments import MomentType
 from furtrace.cli.options import What, check_seconds
 from furtrace.cli.reel import Pass, Reel, Window, is_pipe
@@ -80,6 +81,7 @@ _RUN: Final = "furtrace.cli.check.command"
               help="Show what is at least so bad.")  # fmt: skip
 @click.option("--fail-on", type=_SEVERITY, default="warning", show_default=True, callback=_severity,
               help="Exit with status 3 where something at least so bad is found.")  # fmt: skip
+@click.option("--flow", is_flag=True, help="Of a recording: with the diagram of each request that is at fault.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON a finding; the last one is the summary.")
 @click.option("--sarif", "as_sarif", is_flag=True, help="One object in the form SARIF 2.1.0, for CI.")
 @click.option("--list", "lists", is_flag=True, help="Name all rules.")
@@ -127,6 +129,8 @@ def _check_usage(files: tuple[str, ...], options: dict[str, Any]) -> None:
         raise click.UsageError("Give --json or --sarif, not both.")
     if files and (options["duration"] is not None or options["forgets"] or options["command"]):
         raise click.UsageError("--duration, --forgets and COMMAND are for what happens from now on; leave out FILE.")
+    if options["flow"] and (not files or options["as_sarif"] or any(map(is_pipe, files))):
+        raise click.UsageError("--flow takes two looks at a recording: give files, no pipe, and not --sarif.")
     if not files and (options["begin"] is not None or options["end"] is not None):
         raise click.UsageError("--from and --until are for recordings; give FILE.")
 
@@ -156,15 +160,18 @@ class _Recorded:
         reel = Reel(self._files, self._wanted, Window(self._options["begin"], self._options["end"]))
         reel.judge(stopping)
         with reel.opened() as played:
-            report = self._judged(played, stopping)
+            conversation = Conversation(Requests(whole=played.whole))
+            form = form_of(played.info, conversation, self._options, self._files[0])
+            illustrated = Illustrated(form) if self._options["flow"] else None
+            report = self._judged(played, conversation, illustrated or form, stopping)
+        if illustrated is not None:
+            illustrated.finish(reel, played.info, stopping)
         for line in played.complaints:
             click.echo(line, err=True)
         self.damaged = played.damaged
         return report
 
-    def _judged(self, played: Pass, stopping: Stopping) -> Report:
-        conversation = Conversation(Requests(whole=played.whole))
-        form = form_of(played.info, conversation, self._options, self._files[0])
+    def _judged(self, played: Pass, conversation: Conversation, form: Form, stopping: Stopping) -> Report:
         report = Report(form, self._options["least"], played.first_ns)
         checker = Checker(played.info, conversation, _limits(self._options))
         for batch in played.batches():

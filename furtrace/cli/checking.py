@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from rich.console import Group
+from rich.console import Group, RenderableType
+from rich.padding import Padding
 from rich.text import Text
 
 from furtrace.checks.checker import RULES
@@ -17,13 +18,15 @@ from furtrace.export.jsonlines import json_lines, summary_object
 from furtrace.model.conversation import Conversation
 from furtrace.trace.info import TraceInfo
 from furtrace.views.findings import FindingLines, summary_lines
+from furtrace.views.flow import Diagram, FlowView, diagram_object
+from furtrace.views.live_table import ASCII, UNICODE
 
 
 class Form(Protocol):
     """How findings are written."""
 
-    def add(self, finding: Finding) -> None:
-        """Write one, or keep it."""
+    def add(self, finding: Finding, diagram: Diagram | None = None) -> None:
+        """Write one, or keep it; ``diagram``: of its request."""
 
     def end(self, found: Counter[Rule], elapsed_ns: int) -> None:
         """There are no more; how many of each rule there were."""
@@ -36,9 +39,11 @@ class TextForm:
         self._lines = FindingLines(info, conversation, ascii_only=ascii_only())
         self._conversation, self._recording = conversation, recording
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: Finding, diagram: Diagram | None = None) -> None:
         """Write the finding's lines."""
-        lines = list(self._lines.lines(finding))
+        lines: list[RenderableType] = list(self._lines.lines(finding))
+        if lines and diagram is not None:
+            lines += [Padding(FlowView(diagram, ASCII if ascii_only() else UNICODE), (1, 0, 1, 4))]
         if lines:
             show(Group(*lines))
 
@@ -53,9 +58,12 @@ class JsonForm:
     def __init__(self, conversation: Conversation) -> None:
         self._conversation = conversation
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: Finding, diagram: Diagram | None = None) -> None:
         """Write it."""
-        write_lines(list(json_lines([finding_object(finding, self._conversation)])))
+        told = finding_object(finding, self._conversation)
+        if diagram is not None:
+            told["flow"] = diagram_object(diagram)
+        write_lines(list(json_lines([told])))
 
     def end(self, found: Counter[Rule], elapsed_ns: int) -> None:
         """Write the summary."""
@@ -71,7 +79,7 @@ class SarifForm:
         self._conversation, self._source = conversation, source
         self._findings: list[dict[str, Any]] = []
 
-    def add(self, finding: Finding) -> None:
+    def add(self, finding: Finding, _diagram: Diagram | None = None) -> None:
         """Keep it."""
         self._findings.append(finding_object(finding, self._conversation))
 

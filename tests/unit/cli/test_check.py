@@ -124,6 +124,32 @@ def test_json(furtrace: CommandLine, wrong: str) -> None:
     assert [event["event"] for event in first["events"]] == ["COMMITTED"]
 
 
+def test_the_requests_are_drawn(furtrace: CommandLine, wrong: str) -> None:
+    """Each in its finding, as far as it had come by then."""
+    status, out, err = furtrace("check", "--flow", wrong)
+    assert (status, err) == (FOUND, "")
+    order = [
+        *("ERROR reply-too-short", "GETATTR, unique 2", "FUSE server", "COMMIT_AND_FETCH", "<fuse_uring_cmd()"),
+        *("NOTE slow", "GETATTR, unique 4", "FUSE server", "COMMIT_AND_FETCH"),
+        *("WARNING unanswered", "GETATTR, unique 6", "FUSE server", "[CQE received]", "1 error, 1 warning"),
+    ]
+    at = 0
+    for text in order:
+        at = out.index(text, at) + 1
+    assert "\x1b" not in out
+    plain = furtrace("check", wrong)[1]
+    assert [line for line in plain.splitlines() if line not in out.splitlines()] == []
+
+
+def test_json_has_the_flow(furtrace: CommandLine, wrong: str) -> None:
+    status, out, err = furtrace("check", "--flow", "--json", wrong)
+    assert (status, err) == (FOUND, "")
+    found = [json.loads(line) for line in out.splitlines()][:-1]
+    assert [one["flow"]["title"] for one in found] == ["GETATTR, unique 2", "GETATTR, unique 4", "GETATTR, unique 6"]
+    events = [[step["event"] for step in one["flow"]["steps"] if step["ns"] is not None] for one in found]
+    assert events == [["QUEUED", "DELIVERED", "COMMITTED", "ENDED"]] * 2 + [["QUEUED", "DELIVERED"]]
+
+
 def test_sarif(furtrace: CommandLine, wrong: str) -> None:
     status, out, _ = furtrace("check", wrong, "--sarif")
     assert status == FOUND
@@ -175,6 +201,9 @@ def test_what_a_rule_means(furtrace: CommandLine) -> None:
         (["a.pcapng", "--json", "--sarif"], "not both"),
         (["a.pcapng", "--duration", "3"], "leave out FILE"),
         (["--from", "3"], "give FILE"),
+        (["--flow"], "two looks at a recording"),
+        (["a.pcapng", "--flow", "--sarif"], "not --sarif"),
+        (["-", "--flow"], "no pipe"),
         (["--least", "worse"], "'worse' is not one of"),
         (["a.pcapng", "--", "true"], "leave out FILE"),
         (["a.pcapng", "--slow", "inf"], "a number of seconds"),
