@@ -129,17 +129,19 @@ def _judged(number: int, use: _Use, buffers: int, now_ns: int) -> Finding | None
 
 
 def best_classes(begins: Spans, ends: Spans, sizes: Sizes, buffer: int) -> list[tuple[int, tuple[int, ...]]]:
-    """What buffers of one, two and three sizes would take: bytes, and the sizes, smallest first.
+    """What buffers of one, two and three sizes would take: bytes, and the sizes, smallest first; as far as more save.
 
     Of each class there are as many as requests that need it were in the server's hands at a time; the largest is the
     buffer as it is. The smaller ones are powers of two, those that take the least.
     """
     steps = [1 << bit for bit in range(_LEAST.bit_length() - 1, (buffer - 1).bit_length())]
-    found = []
+    found: list[tuple[int, tuple[int, ...]]] = []
     for count in range(_MOST_CLASSES):
         tried = [(*chosen, buffer) for chosen in combinations(steps, count)]
-        if tried:
-            found.append(min((_bytes(begins, ends, sizes, classes), classes) for classes in tried))
+        best = min(((_bytes(begins, ends, sizes, classes), classes) for classes in tried), default=None)
+        if best is None or (found and best[0] >= found[-1][0]):
+            break
+        found.append(best)
     return found
 
 

@@ -5,8 +5,10 @@ What the tests have seen is kept as a table, in ``.cache/faults-by-rules.md``.
 
 import contextlib
 import json
+import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,11 +17,13 @@ from typing import Any
 
 import pytest
 
+from furtrace.checks.buffers import size_text
 from furtrace.checks.checker import RULES
 from furtrace.checks.findings import Severity
 from furtrace.demo.faults import FAULTS
+from furtrace.demo.options import MAX_WRITE
 from tests.live.conftest import FURTRACE, PATIENCE
-from tests.live.demo.conftest import Begin, Faulty, eventually, witnessed
+from tests.live.demo.conftest import Begin, Faulty, Start, eventually, witnessed
 
 pytestmark = pytest.mark.live
 
@@ -176,3 +180,62 @@ def test_a_fault_is_found(
 
 _OF_ANOTHER = {"slot-busy", "slot-out-of-range", "server-dies", "cq-overflow"}
 """Faults that are not committed on one request: of the entries, of the server."""
+
+
+LOOKUPS = """
+import itertools, os, sys, time
+for at in itertools.count():
+    began = time.monotonic()
+    os.path.exists(f"{sys.argv[1]}/none-{at}")
+    took = time.monotonic() - began
+    if took > 0.1:
+        print(took, at, flush=True)
+"""
+"""Asks for names that are not there, and tells which took long."""
+
+
+@contextlib.contextmanager
+def lookups(mountpoint: Path, told: Path) -> Iterator[None]:
+    """Have names looked up meanwhile."""
+    with told.open("w") as out, subprocess.Popen([sys.executable, "-c", LOOKUPS, mountpoint], stdout=out) as client:
+        try:
+            yield
+        finally:
+            client.kill()
+
+
+def test_one_that_is_slow_for_its_kind_is_found(start: Start, tmp_path: Path) -> None:
+    """The server is stopped now and then, and has the request or, in other turns, has not fetched it yet."""
+    with checking(tmp_path) as check:
+        server = start(depth=2)
+
+        def found() -> list[dict[str, Any]]:
+            return [one for one in check.findings() if one["rule"] == "slow-for-its-kind"]
+
+        def hold_up() -> bool:
+            os.kill(server.pid, signal.SIGSTOP)
+            time.sleep(0.2)
+            os.kill(server.pid, signal.SIGCONT)
+            time.sleep(0.7)  # what came before is judged by then
+            return bool(found())
+
+        with lookups(server.mountpoint, tmp_path / "told"):
+            time.sleep(1)
+            assert eventually(hold_up, PATIENCE)
+        check.end()
+    told = {at: float(took) for took, at in (line.split() for line in (tmp_path / "told").read_text().splitlines())}
+    for finding in found():
+        request = finding["request"]
+        number = request["path"].rpartition("/none-")[2].rstrip('"')
+        assert 0.1 < (request["committed_ns"] - request["delivered_ns"]) / 1e9 <= told[number]
+
+
+def test_buffers_that_are_too_large_are_found(start: Start, tmp_path: Path) -> None:
+    with checking(tmp_path) as check:
+        server = start(depth=2, max_write=MAX_WRITE)
+        with lookups(server.mountpoint, tmp_path / "told"):
+            assert eventually(lambda: "buffers-oversized" in {one["rule"] for one in check.findings()}, PATIENCE)
+        check.end()
+    finding = next(one for one in check.findings() if one["rule"] == "buffers-oversized")
+    assert finding["connection"] == server.connection
+    assert f"into payload buffers of {size_text(MAX_WRITE)}" in finding["sentence"]

@@ -31,7 +31,7 @@ def test_buffers_that_are_hardly_used() -> None:
         finding.sentence
     )
     assert "Requests up to 4 KiB: 9990, 1 MiB: 10." in finding.sentence
-    assert "1 MiB with 1 MiB; 1 MiB with 4 KiB + 1 MiB" in finding.sentence.replace("1.00", "1")
+    assert finding.sentence.endswith("would have taken 1 MiB with 1 MiB.")  # one at a time, and that one may be large
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,9 @@ def test_what_classes_of_sizes_would_take() -> None:
     begins = np.array([0, 1, 2, 3, 10, 11])
     ends = np.array([5, 5, 5, 5, 20, 20])
     sizes = np.array([10, 20, 4096, 30, MIB, 100])
-    one, two, three = best_classes(begins, ends, sizes, MIB)
-    assert one == (4 * MIB, (MIB,))
-    assert two == (4 * 4096 + MIB, (4096, MIB))
-    assert three[0] == two[0]
+    assert best_classes(begins, ends, sizes, MIB) == [(4 * MIB, (MIB,)), (4 * 4096 + MIB, (4096, MIB))]
+    sizes[1:3] = 60_000
+    assert best_classes(begins, ends, sizes, MIB)[-1] == (2 * 4096 + 2 * 65536 + MIB, (4096, 65536, MIB))
 
 
 def test_a_span_that_ends_makes_room_for_the_next() -> None:
