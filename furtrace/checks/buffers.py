@@ -75,11 +75,10 @@ class Buffers(Check):
         """Take in the requests that ended."""
         self._note_size(seen)
         rows = seen.finished
-        rows = rows[(rows["transport"] == Transport.URING) & (rows["delivered_ns"] != 0) & (rows["committed_ns"] != 0)]
-        for number in np.unique(rows["connection"]).tolist():
-            use = self._uses.get(number)
-            if use is not None and not use.told and use.count < _ENOUGH:
-                use.add(rows[rows["connection"] == number])
+        known = (rows["transport"] == Transport.URING) & (rows["delivered_ns"] != 0) & (rows["committed_ns"] != 0)
+        for number, use in self._uses.items():
+            if not use.told and use.count < _ENOUGH:
+                use.add(rows[known & (rows["connection"] == number)])
         return ()
 
     def _note_size(self, seen: Seen) -> None:

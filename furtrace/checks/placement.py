@@ -96,17 +96,17 @@ class Placement(Check):
                 yield about(PAST_RING, sentence, int(row["queued_ns"]), row)
 
     def _other_cpus(self, seen: Seen) -> Iterator[Finding]:
-        delivered = (seen.kinds == Kind.DELIVERED) & (seen.batch["entry"] != 0)
-        events = seen.batch[delivered]
-        packed = events["connection"].astype(np.uint64) << np.uint64(32)
-        packed |= events["queue"].astype(np.uint64) << np.uint64(16) | events["cpu"]
+        at = np.flatnonzero(seen.kinds == Kind.DELIVERED)
+        at = at[seen.batch["entry"][at] != 0]
+        connections, queues, cpus = (seen.batch[name][at].astype(np.uint64) for name in ("connection", "queue", "cpu"))
+        packed = connections << np.uint64(32) | queues << np.uint64(16) | cpus
         for number, count in zip(*(part.tolist() for part in np.unique(packed, return_counts=True)), strict=True):
             place = number >> 32, number >> 16 & 0xFFFF
             self._cpus.setdefault(place, Counter())[number & 0xFFFF] += count
-        for (connection, queue), cpus in self._cpus.items():
-            total, elsewhere = cpus.total(), cpus.total() - cpus[queue]
+        for (connection, queue), counts in self._cpus.items():
+            total, elsewhere = counts.total(), counts.total() - counts[queue]
             if total >= _ENOUGH and elsewhere >= _MOSTLY * total and self._is_first(OTHER_CPU, connection, queue):
-                cpu, most = cpus.most_common(1)[0]
+                cpu, most = counts.most_common(1)[0]
                 sentence = f"Of {total} requests of queue {queue} {elsewhere} came on another CPU, {most} on CPU {cpu}."
                 yield Finding(OTHER_CPU, sentence, int(seen.batch["ns"][-1]), connection, queue)
 

@@ -1,7 +1,7 @@
 """What is wrong with replies: their header, their size, and what the kernel made of them."""
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -75,55 +75,86 @@ class Replies(Check):
     rules = (WRONG_UNIQUE, ERROR_RANGE, TOO_LONG, TOO_SHORT, NOT_TAKEN)
 
     def __init__(self) -> None:
-        self._waiting: Records = np.empty(0, RECORD)  # committed, and not ended yet
+        self._waiting = _Commits(np.empty(0, RECORD), np.empty(0, np.intp))  # whose request has not ended yet
 
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Judge the replies of the requests that ended."""
-        committed = seen.of(Kind.COMMITTED)
-        read = (committed["flags"] & _HEADER) == _HEADER
-        committed = np.concatenate([self._waiting, committed[read & (committed["unique"] != 0)]])
-        rows = seen.finished[seen.finished["transport"] == Transport.URING]
-        at = _matching(rows, committed)
-        judged = at >= 0
-        yield from _judged(rows[judged], committed[at[judged]])
-        over = np.zeros(len(committed), np.bool_)
-        over[at[judged]] = True
-        self._waiting = _under_way(committed[~over], seen)
+        at = np.flatnonzero(seen.kinds == Kind.COMMITTED)
+        at = at[((seen.batch["flags"][at] & _HEADER) == _HEADER) & (seen.batch["unique"][at] != 0)]
+        rows = seen.finished
+        if not (rows["transport"] == Transport.URING).all():
+            rows = rows[rows["transport"] == Transport.URING]
+        under_way = _names(*(seen.conversation.requests.under_way[name] for name in ("unique", "connection")))
+        left = []
+        for commits in (_Commits(seen.batch, at), self._waiting):
+            found = commits.matching(rows)
+            judged = np.flatnonzero(found >= 0)
+            if len(judged):
+                yield from _judged(rows if len(judged) == len(rows) else rows[judged], commits.only(found[judged]))
+            over = np.zeros(len(commits.at), np.bool_)
+            over[found[judged]] = True
+            left.append(commits.records(~over & np.isin(commits.names, under_way)))
+        waiting = np.concatenate(left)
+        self._waiting = _Commits(waiting, np.arange(len(waiting)))
 
 
 _HEADER: Final = np.uint16(Flag.HEADER_FROM_SERVER | Flag.HAS_ERROR)
 
 
-def _names(rows: npt.NDArray[np.void]) -> _U64:
+class _Commits:
+    """COMMITTED events within a batch, which is not copied: a record has many hundred bytes.
+
+    Args:
+        batch: they are in.
+        at: where.
+    """
+
+    def __init__(self, batch: Records, at: npt.NDArray[np.intp]) -> None:
+        self._batch, self.at = batch, at
+        self.names = _names(batch["unique"][at], batch["connection"][at])
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """A member of each."""
+        values: npt.NDArray[Any] = self._batch[name][self.at]
+        return values
+
+    def given(self) -> _U64:
+        """The unique that the server wrote, of each."""
+        values: _U64 = self._batch.view(_HEAD)["unique"][self.at]
+        return values
+
+    def only(self, chosen: npt.NDArray[np.intp]) -> "_Commits":
+        """Some of them, in that order."""
+        return _Commits(self._batch, self.at[chosen])
+
+    def records(self, chosen: "npt.NDArray[np.bool_] | slice") -> Records:
+        """Copies of some of them."""
+        copies: Records = self._batch[self.at[chosen]]
+        return copies
+
+    def matching(self, rows: Requests_) -> npt.NDArray[np.intp]:
+        """Which of them is each row's last; -1: none."""
+        wanted = _names(rows["unique"], rows["connection"])
+        order = np.argsort(self.names, kind="stable")
+        sorted_names = self.names[order]
+        at = np.searchsorted(sorted_names, wanted, side="right") - 1
+        found = np.full(len(rows), -1, np.intp)
+        if len(order):
+            places = order[at.clip(0)]
+            same = (at >= 0) & (self.names[places] == wanted)
+            same &= self.column("ns")[places] == rows["committed_ns"]
+            found[same] = places[same]
+        return found
+
+
+def _names(uniques: npt.NDArray[Any], connections: npt.NDArray[Any]) -> _U64:
     """One number a request, of any connection."""
-    names: _U64 = rows["unique"] ^ (rows["connection"].astype(np.uint64) << np.uint64(44))
+    names: _U64 = uniques ^ (connections.astype(np.uint64) << np.uint64(44))
     return names
 
 
-def _matching(rows: Requests_, committed: Records) -> npt.NDArray[np.intp]:
-    """Where each row's last COMMITTED is; -1: there is none."""
-    wanted, known = _names(rows), _names(committed)
-    order = np.argsort(known, kind="stable")
-    at = np.searchsorted(known[order], wanted, side="right") - 1
-    found = np.full(len(rows), -1, np.intp)
-    if len(known):
-        places = order[at.clip(0)]
-        same = (at >= 0) & (known[places] == wanted)
-        same &= committed["ns"][places] == rows["committed_ns"]
-        found[same] = places[same]
-    return found
-
-
-def _under_way(committed: Records, seen: Seen) -> Records:
-    """Those whose request has not ended."""
-    if not len(committed):
-        return committed
-    kept: Records = committed[np.isin(_names(committed), _names(seen.conversation.requests.under_way))]
-    return kept
-
-
-def _judged(rows: Requests_, committed: Records) -> Iterator[Finding]:
-    uniques, errors = committed.view(_HEAD)["unique"], committed["error"]
+def _judged(rows: Requests_, commits: _Commits) -> Iterator[Finding]:
+    uniques, errors = commits.given(), commits.column("error")
     ended, sizes = rows["error"], rows["reply_size"]
     sure = ~np.isin(ended, GIVEN_UP)  # else the connection's end came first
     fine = errors == 0
@@ -143,8 +174,9 @@ def _judged(rows: Requests_, committed: Records) -> Iterator[Finding]:
     )
     for rule, broken, say in problems:
         for at in np.flatnonzero(broken).tolist():
-            sentence = f"{say(rows[at], committed[at])} {_end(rows[at], committed[at])}".strip()
-            yield about(rule, sentence, int(rows["committed_ns"][at]), rows[at], committed[at : at + 1])
+            event = commits.records(slice(at, at + 1))
+            sentence = f"{say(rows[at], event[0])} {_end(rows[at], event[0])}".strip()
+            yield about(rule, sentence, int(rows["committed_ns"][at]), rows[at], event)
 
 
 def _subject(row: np.void) -> str:

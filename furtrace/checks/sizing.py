@@ -111,21 +111,23 @@ class Sizing(Check):
             if end > row["dry_ns"]:
                 waits = self._waits.setdefault((int(row["connection"]), int(row["queue"])), _Waits())
                 waits.add(int(row["dry_ns"]), end)
-        self._use(rows[(rows["transport"] == Transport.URING) & (rows["entry"] != 0)])
+        self._use(rows)
         return ()
 
     def _use(self, rows: Requests_) -> None:
-        if not len(rows):
+        ours = (rows["transport"] == Transport.URING) & (rows["entry"] != 0)
+        if not ours.any():
             return
-        self._began = self._began or int(rows["queued_ns"].min(where=rows["queued_ns"] != 0, initial=1 << 62))
+        self._began = self._began or int(rows["queued_ns"].min(where=ours & (rows["queued_ns"] != 0), initial=1 << 62))
         places = rows["connection"].astype(np.uint64) << np.uint64(32) | rows["queue"]
-        for place in np.unique(places).tolist():
-            mine = rows[places == place]
+        used, waits = _spans(rows, "delivered_ns", "committed_ns"), _spans(rows, "queued_ns", "assigned_ns")
+        for place in np.unique(places[ours]).tolist():
+            mine = ours & (places == place)
             use = self._uses.setdefault((place >> 32, place & 0xFFFFFFFF), _Use())
-            use.used_ns += int(_spans(mine, "delivered_ns", "committed_ns").sum())
-            waits = _spans(mine, "queued_ns", "assigned_ns")
-            use.waited += int((waits > _LONG).sum())
-            use.waited_ns += int(waits[waits > _LONG].sum())
+            use.used_ns += int(used[mine].sum())
+            long = mine & (waits > _LONG)
+            use.waited += int(long.sum())
+            use.waited_ns += int(waits[long].sum())
 
     def tick(self, now_ns: int, seen: Seen) -> Iterator[Finding]:
         """Tell what has become often, or is so for long."""
