@@ -29,7 +29,8 @@ WRONG_QUEUE: Final = Rule(
     Severity.ERROR,
     "a commit goes to another queue than its request's",
     "The kernel looks for the commit id in the queue that fuse_uring_cmd_req.qid names, and nowhere else. It refuses "
-    "the commit with ENOENT; the request stays unanswered (fuse_uring_commit_fetch() in fs/fuse/dev_uring.c).",
+    "the commit with ENOENT, or with EINVAL where there is no such queue; the request stays unanswered "
+    "(fuse_uring_commit_fetch() in fs/fuse/dev_uring.c).",
     "Commit each request with the qid of the queue whose entry brought it, from whichever thread.",
 )
 TWICE: Final = Rule(
@@ -45,9 +46,9 @@ REFUSED: Final = Rule(
     "commit-refused",
     Severity.ERROR,
     "the kernel refuses a commit",
-    "COMMIT_AND_FETCH ended with an error before its reply was looked at: the queue does not exist or the ring was "
-    "not set up (EINVAL), the entry is not in the server's hands (EIO), io_uring was given up on this connection "
-    "after a REGISTER that failed (EOPNOTSUPP; Linux 7.3).",
+    "COMMIT_AND_FETCH ended with an error before its reply was looked at: it came in an SQE of 64 bytes (EINVAL), "
+    "the entry is not in the server's hands (EIO), io_uring was given up on this connection after a REGISTER that "
+    "failed (EOPNOTSUPP; Linux 7.3).",
     "Look at what came before: furtrace replay --events, from the queue's REGISTER on.",
 )
 
@@ -109,6 +110,9 @@ class Commits(Check):
         said = f"A commit on queue {event['queue']}"
         if event["queue"] == NO_QUEUE:  # its command was not seen
             return about_event(REFUSED, f"A commit was refused with {error_text(error)}.", event)
+        if error == -errno.EINVAL and 0 < seen.info.cpus <= event["queue"]:
+            sentence = f"{said}, id {commit_id}: there is none, the last one is {seen.info.cpus - 1}."
+            return about_event(WRONG_QUEUE, f"{sentence} Refused with -EINVAL.", event)
         if error != -errno.ENOENT:
             return about_event(REFUSED, f"{said}, id {commit_id}, was refused with {error_text(error)}.", event)
         row = _delivered(seen.conversation.requests.under_way, event)

@@ -10,7 +10,7 @@ import numpy as np
 from furtrace.checks.findings import Rule, Severity
 from furtrace.checks.fixed import NOT_NAMED, RegisteredPools
 from furtrace.trace.record import COMMAND_SIZE, HEADER_SIZE, NO_QUEUE, Kind
-from furtrace.wire.commands import CMD_REQ_ADD_BUFPOOL, CmdReqAddBufpool
+from furtrace.wire.commands import CMD_REQ_ADD_BUFPOOL, CMD_REQ_REGISTER, CmdReqAddBufpool
 from furtrace.wire.flags import QueueFlag
 
 NO_SQE128: Final = Rule(
@@ -82,8 +82,9 @@ FLAGS: Final = Rule(
     "setup-flags",
     Severity.ERROR,
     "a command that makes a queue has a flag that there is not",
-    "ADD_QUEUE knows FUSE_URING_ZERO_COPY alone, ADD_BUFPOOL and REGISTER know none. The kernel refuses others with "
-    "EINVAL (Linux 7.3).",
+    "ADD_QUEUE knows FUSE_URING_ZERO_COPY alone, ADD_BUFPOOL knows none, and its reserved member is 0. The kernel "
+    "refuses others with EINVAL (fuse_uring_add_queue() and fuse_uring_add_bufpool() in fs/fuse/dev_uring.c; Linux "
+    "7.3).",
     "Clear the flags that the kernel does not know; INIT tells what it can do.",
 )
 NO_POOL: Final = Rule(
@@ -94,6 +95,24 @@ NO_POOL: Final = Rule(
     "the reply to a WRITE that is, still needs one. Without ADD_BUFPOOL the kernel refuses REGISTER with EINVAL, and "
     "ends io_uring for the whole connection (Linux 7.3).",
     "Send ADD_BUFPOOL between ADD_QUEUE and the first REGISTER.",
+)
+SLOT_UNWANTED: Final = Rule(
+    "slot-without-zero-copy",
+    Severity.ERROR,
+    "an entry names a slot on a queue that is not made for zero-copy",
+    "ent_zero_copy_buf_index of REGISTER is the slot that a request's pages come into. On a queue that was made "
+    "without FUSE_URING_ZERO_COPY it has to be 0; the kernel refuses others with EINVAL, and ends io_uring for the "
+    "whole connection (fuse_uring_create_ring_ent() in fs/fuse/dev_uring.c; Linux 7.3).",
+    "Make the queue by ADD_QUEUE with FUSE_URING_ZERO_COPY, or leave the slot 0.",
+)
+OWN_PAYLOAD: Final = Rule(
+    "payload-beside-pool",
+    Severity.ERROR,
+    "an entry brings a payload buffer though its queue has a pool",
+    "The entries of a queue with a pool have their payload buffers out of it: the second iovec of REGISTER has to be "
+    "there, and empty. The kernel refuses others with EINVAL, and ends io_uring for the whole connection "
+    "(fuse_uring_create_ring_ent() in fs/fuse/dev_uring.c; Linux 7.3).",
+    "Leave the second iovec's base and length 0.",
 )
 PRIVILEGE: Final = Rule(
     "zero-copy-privilege",
@@ -122,6 +141,8 @@ RULES: Final = (
     POOL_SHORT,
     FLAGS,
     NO_POOL,
+    OWN_PAYLOAD,
+    SLOT_UNWANTED,
     PRIVILEGE,
     REFUSED,
 )
@@ -134,12 +155,13 @@ class Known:
     ``payload``: bytes that a payload buffer has to have; 0: not known. ``cpus``: possible CPUs; 0: not known.
     ``whole``: nothing since INIT was missed. ``commands``: how many of a kind came for a queue, those that were refused
     not counted; the one that is judged is. ``zero_copy``: queues that were made for it. ``pools``: those that are
-    registered buffers.
+    registered buffers. ``bufpools``: the kernel has pools and zero-copy (Linux 7.3).
     """
 
     payload: int = 0
     cpus: int = 0
     whole: bool = False
+    bufpools: bool = False
     commands: Counter[tuple[Kind, int]] = field(default_factory=Counter)
     zero_copy: set[int] = field(default_factory=set)
     pools: RegisteredPools = field(default_factory=RegisteredPools)
@@ -193,8 +215,13 @@ def _sqe(command: np.void, _known: Known) -> _Cause:
 
 
 def _flags(command: np.void, _known: Known) -> _Cause:
-    unknown = _area(command).flags & ~(int(QueueFlag.ZERO_COPY) if command["kind"] == Kind.ADD_QUEUE else 0)
-    return (FLAGS, f": there is no flag {unknown:#x}") if unknown else None
+    if command["kind"] == Kind.REGISTER:  # whose flags the kernel does not look at
+        return None
+    area, is_pool = _area(command), command["kind"] == Kind.ADD_BUFPOOL
+    unknown = area.flags & ~(0 if is_pool else int(QueueFlag.ZERO_COPY))
+    if unknown:
+        return FLAGS, f": there is no flag {unknown:#x}"
+    return (FLAGS, f": its reserved member is {area.bufpool.reserved}") if is_pool and area.bufpool.reserved else None
 
 
 def _queue(command: np.void, known: Known) -> _Cause:
@@ -231,6 +258,25 @@ def _buffer(command: np.void, known: Known) -> _Cause:
     return (PAYLOAD_SHORT, said) if own and command["payload_size"] < known.payload else None
 
 
+def _slot(command: np.void, known: Known) -> _Cause:
+    queue = int(command["queue"])
+    if command["kind"] != Kind.REGISTER or not known.bufpools or not known.whole or queue in known.zero_copy:
+        return None
+    slot = CMD_REQ_REGISTER.parse(command["extra"].tobytes()).ent_zero_copy_buf_index
+    return (
+        (SLOT_UNWANTED, f": it names slot {slot}, and the queue was made without FUSE_URING_ZERO_COPY")
+        if slot
+        else None
+    )
+
+
+def _own_payload(command: np.void, known: Known) -> _Cause:
+    if command["kind"] != Kind.REGISTER or not known.commands[Kind.ADD_BUFPOOL, int(command["queue"])]:
+        return None
+    said = f": it brings a payload buffer of {command['payload_size']} bytes, and the queue has a pool"
+    return (OWN_PAYLOAD, said) if command["payload"] or command["payload_size"] else None
+
+
 def _no_pool(command: np.void, known: Known) -> _Cause:
     queue = int(command["queue"])
     lacks = known.whole and queue in known.zero_copy and not known.commands[Kind.ADD_BUFPOOL, queue]
@@ -242,5 +288,8 @@ def _named(command: np.void, known: Known) -> _Cause:
     return None if why is None else (NOT_NAMED, why)
 
 
-_LOOKS: Final = (_sqe, _flags, _queue, _order, _pool, _headers, _no_pool, _named, _buffer)
+_LOOKS: Final = (
+    *(_sqe, _flags, _queue, _order, _pool),
+    *(_slot, _headers, _own_payload, _no_pool, _named, _buffer),
+)
 """Why a command may be refused with EINVAL, in the order in which the kernel looks."""

@@ -11,6 +11,7 @@ from furtrace.checks.findings import Finding, Rule, Severity, about_event
 from furtrace.checks.fixed import NOT_NAMED
 from furtrace.checks.seen import CONNECTION_ENDED, Check, Limits, Seen
 from furtrace.trace.record import INIT_SIZE, NO_QUEUE, RECORD, Kind, among
+from furtrace.wire.dialect import Dialect
 from furtrace.wire.errnos import error_text
 from furtrace.wire.errors import DecodeError
 from furtrace.wire.flags import InitFlag
@@ -122,6 +123,7 @@ class Setup(Check):
     def _refused(self, event: np.void, command: np.void | None, seen: Seen) -> Finding:
         known = self._of(int(event["connection"])).known
         known.cpus, known.whole = seen.info.cpus, known.whole and seen.whole
+        known.bufpools = seen.info.dialect == Dialect.BUFPOOL
         rule, why = refusals.cause(event, command, known)
         queue = "" if event["queue"] == NO_QUEUE else f" for queue {event['queue']}"
         name, error = command_name(int(event["command_op"])), error_text(int(event["error"]))

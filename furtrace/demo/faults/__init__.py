@@ -131,6 +131,20 @@ _FAULTS: Final = (
         stays_enabled=True,
     ),
     Fault(
+        "payload-beside-pool",
+        "A REGISTER brings a payload buffer for a queue that has a pool.",
+        pools.PayloadBesidePool,
+        modes=_POOLED,
+        stays_enabled=True,
+    ),
+    Fault(
+        "slot-without-zero-copy",
+        "A REGISTER names a slot for a queue without zero-copy.",
+        pools.SlotWithoutZeroCopy,
+        modes=(Mode.POOL, Mode.FIXED_POOL),
+        stays_enabled=True,
+    ),
+    Fault(
         "slot-out-of-range",
         "Every entry's slot lies beyond the registered buffers.",
         pools.SlotOutOfRange,

@@ -6,7 +6,7 @@ from furtrace.demo import commands
 from furtrace.demo.entries import Buffers, Command, Entry
 from furtrace.demo.faults.lives import SlowAnswer
 from furtrace.demo.faults.queue import FaultyQueue, OneAnswer
-from furtrace.demo.faults.setup import Refusable, StraySetup
+from furtrace.demo.faults.setup import OtherIovec, Refusable, StraySetup
 from furtrace.demo.handlers import Handlers
 from furtrace.demo.memory import Memory
 from furtrace.demo.ringqueue import Accounts, Work
@@ -77,6 +77,28 @@ class NoPool(Refusable):
             self._confess("no ADD_BUFPOOL")
         else:
             super()._set_up(command)
+
+
+class PayloadBesidePool(OtherIovec):
+    """The second iovec of REGISTER is empty on a queue that has a pool (``fuse_uring_create_ring_ent()``).
+
+    With another it completes with EINVAL.
+    """
+
+    def _misbehave(self, good: Command) -> None:
+        self._attempt(self._changed(good, 1, _TOO_SMALL))
+        self._confess(f"REGISTER with {_TOO_SMALL} bytes for the payload, beside the pool")
+
+
+class SlotWithoutZeroCopy(StraySetup):
+    """A slot is for queues that were made for zero-copy (``fuse_uring_create_ring_ent()``).
+
+    On another REGISTER completes with EINVAL.
+    """
+
+    def _misbehave(self, good: Command) -> None:
+        self._attempt(good._replace(area=commands.register(self.qid, 1), slot=1))
+        self._confess("REGISTER with slot 1 on a queue without zero-copy")
 
 
 class _BadSlot(FaultyQueue, ABC):

@@ -61,7 +61,7 @@ class StraySetup(Refusable, ABC):
         """Commit the fault; ``good`` is the first entry's REGISTER."""
 
 
-class _ShortIovec(StraySetup):
+class OtherIovec(StraySetup):
     """Changes the iovecs of a REGISTER."""
 
     def _changed(self, good: Command, number: int, size: int) -> Command:
@@ -73,7 +73,7 @@ class _ShortIovec(StraySetup):
         return good._replace(address=self._iovecs.address)
 
 
-class ShortHeaders(_ShortIovec):
+class ShortHeaders(OtherIovec):
     """The first iovec of REGISTER has room for ``fuse_uring_req_header`` (``fuse_uring_create_ring_ent()``).
 
     With less it completes with EINVAL.
@@ -84,7 +84,7 @@ class ShortHeaders(_ShortIovec):
         self._confess(f"REGISTER with {_SHORT_HEADERS} bytes for the headers")
 
 
-class ShortPayload(_ShortIovec):
+class ShortPayload(OtherIovec):
     """The second iovec of REGISTER has room for the largest payload (``fuse_uring_create_ring_ent()``).
 
     With less it completes with EINVAL.

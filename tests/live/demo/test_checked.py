@@ -24,77 +24,12 @@ from furtrace.demo.faults import FAULTS
 from furtrace.demo.options import MAX_WRITE
 from tests.live.conftest import FURTRACE, PATIENCE
 from tests.live.demo.conftest import Begin, Faulty, Start, eventually, witnessed
+from tests.live.demo.faultcases import CASES, OF_ANOTHER
 
 pytestmark = pytest.mark.live
 
 FOUND = 3
 TABLE = Path(__file__).resolve().parents[3] / ".cache" / "faults-by-rules.md"
-
-
-@dataclass(frozen=True)
-class Case:
-    """What has to be found of a fault.
-
-    Attributes:
-        rule: that it breaks.
-        steps: of the client that brings it about.
-        consequences: rules that may be broken by what follows from it.
-        options: of ``furtrace check``.
-        depth: entries of each queue.
-        kills: the client is killed once it hangs.
-    """
-
-    rule: str
-    steps: tuple[str, ...] = ("write", "read")
-    consequences: frozenset[str] = frozenset()
-    options: tuple[str, ...] = ()
-    depth: int = 2
-    kills: bool = False
-
-
-HANGS = ("--unanswered", "1")
-WAITS = frozenset({"no-entry", "not-fetched"})
-GIVEN_UP = frozenset({"setup-not-enabled", "past-the-ring", "commit-refused"})
-"""A REGISTER that fails ends io_uring for the whole connection (Linux 7.3)."""
-CASES = {
-    "no-answer": Case("unanswered", options=HANGS),
-    "slow-answer": Case("slow"),
-    "unknown-commit-id": Case("commit-unknown"),
-    "wrong-queue": Case("commit-wrong-queue"),
-    "commit-twice": Case("commit-twice"),
-    "wrong-unique": Case("reply-unique"),
-    "zero-unique": Case("reply-unique"),
-    "positive-error": Case("reply-error"),
-    "illegal-error": Case("reply-error"),
-    "too-much-payload": Case("reply-too-long"),
-    "payload-beyond-buffer": Case("reply-too-long"),
-    "short-reply": Case("reply-too-short", ("write", "size")),
-    "missing-queue": Case("ring-not-ready", ("space",), options=HANGS),
-    "uring-off": Case("uring-off"),
-    "short-headers": Case("headers-too-short", consequences=GIVEN_UP),
-    "short-payload": Case("payload-too-short", consequences=GIVEN_UP),
-    "queue-out-of-range": Case("queue-out-of-range", consequences=GIVEN_UP),
-    "no-sqe128": Case("sqe-too-small"),
-    "dead-thread": Case("unanswered", consequences=WAITS, options=HANGS),
-    "server-dies": Case("cut-off"),
-    "other-cpu": Case("other-cpu", ("write", "reads", "reads")),
-    "cq-overflow": Case("cq-overflow", ("write", "together"), depth=8),
-    "no-interrupt": Case(
-        "interrupt-ignored", ("write",), frozenset({"unanswered"}), options=(*HANGS, "--forgets"), kills=True
-    ),
-    "bufpool-first": Case("setup-order"),
-    "bufpool-too-small": Case("pool-too-small"),
-    "bad-queue-flags": Case("setup-flags"),
-    "no-pool": Case("zero-copy-no-pool", consequences=GIVEN_UP),
-    "slot-out-of-range": Case("slot-refused", ("write", "space")),
-    "slot-busy": Case("slot-refused", ("write", "together")),
-    "not-fixed": Case("pool-not-named"),
-    "register-not-fixed": Case("pool-not-named", consequences=GIVEN_UP),
-    "other-buffer": Case("pool-not-named"),
-    "write-unread": Case("write-unread"),
-    "read-unwritten": Case("read-unwritten"),
-    "dry-pool": Case("pool-dry", ("write", "together"), frozenset({"slow"}), depth=8),
-}
 
 
 @dataclass
@@ -175,11 +110,7 @@ def test_a_fault_is_found(
     assert rules - case.consequences == {case.rule}
     assert (status == FOUND) == (max(RULES[rule].severity for rule in rules) >= Severity.WARNING)
     told = {one["unique"] for one in found() if one["rule"] == case.rule} - {None}
-    assert told <= {line["unique"] for line in witnessed(faults)} or name in _OF_ANOTHER
-
-
-_OF_ANOTHER = {"slot-busy", "slot-out-of-range", "server-dies", "cq-overflow"}
-"""Faults that are not committed on one request: of the entries, of the server."""
+    assert told <= {line["unique"] for line in witnessed(faults)} or name in OF_ANOTHER
 
 
 LOOKUPS = """

@@ -170,8 +170,8 @@ def test_a_registration_is_refused(
     assert {line["transport"] for line in of_op(log, "READ")} == {"dev" if has_pools else "uring"}
 
 
-@pytest.mark.parametrize("name", ["no-pool", "register-not-fixed"])
-def test_a_registration_that_lacks_the_pool_is_refused(
+@pytest.mark.parametrize("name", ["no-pool", "register-not-fixed", "payload-beside-pool", "slot-without-zero-copy"])
+def test_a_registration_that_does_not_suit_the_queue_is_refused(
     pools: None, faulty: Faulty, begin: Begin, faults: Path, sent: Path, log: Path, name: str
 ) -> None:
     server = faulty(name)

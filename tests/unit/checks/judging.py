@@ -24,10 +24,11 @@ def judged(
     until: int | None = None,
     cpus: int = CPUS,
     filters: str = "",
+    dialect: str = "plain",
     alive: Callable[[int], bool] | None = None,
 ) -> list[Finding]:
     """All findings, the trace's end at ``until`` or at its last event."""
-    info = TraceInfo("6.18", "plain", "tracepoints", 0, cpus=cpus, filters=filters)
+    info = TraceInfo("6.18", dialect, "tracepoints", 0, cpus=cpus, filters=filters)
     checker = Checker(info, Conversation(), Limits(), alive)
     found = list(checker.feed(batch(*events)))
     if until is not None:

@@ -7,7 +7,7 @@ import pytest
 
 from furtrace.trace.record import NO_QUEUE, Flag, Kind
 from furtrace.wire.opcodes import Opcode, UringCommand
-from tests.unit.checks.judging import conversation, judged, refused, rules
+from tests.unit.checks.judging import CPUS, conversation, judged, refused, rules
 from tests.unit.events import after_loss, batch, delivered, event, queued
 
 COMMIT = UringCommand.COMMIT_AND_FETCH
@@ -35,6 +35,13 @@ def test_the_right_commit_may_have_come_in_the_same_breath() -> None:
     (finding,) = judged(*conversation(2, 1000, Opcode.FLUSH), refused(2000, COMMIT, GONE, commit_id=2, queue=1))
     assert finding.rule.id == "commit-wrong-queue"
     assert "on queue 1 names FLUSH, unique 2, which came by queue 3" in finding.sentence
+
+
+def test_a_queue_that_there_is_not() -> None:
+    events = [queued(2, 1000), delivered(2, 1010), refused(2000, COMMIT, -errno.EINVAL, commit_id=2, queue=CPUS)]
+    (finding,) = judged(*events)
+    assert finding.rule.id == "commit-wrong-queue"
+    assert "on queue 4, id 2: there is none, the last one is 3. Refused with -EINVAL." in finding.sentence
 
 
 def test_an_id_that_was_committed() -> None:

@@ -92,7 +92,7 @@ def test_a_register_that_is_refused(members: dict[str, Any], rule: str) -> None:
 
 def test_a_payload_buffer_of_a_pool_is_elsewhere() -> None:
     pool = event(Kind.ADD_BUFPOOL, 1500, queue=3, command=0xC1, user_data=6, command_op=UringCommand.ADD_BUFPOOL)
-    events = [init(1000), pool, register(2000, 3, payload_size=0)]
+    events = [init(1000), pool, register(2000, 3, payload=0, payload_size=0)]
     assert rules(*events, refused(2010, UringCommand.REGISTER, INVALID)) == ["setup-refused"]
 
 
@@ -185,6 +185,46 @@ def test_one_that_names_it_is_refused_for_something_else() -> None:
     made = [command(Kind.ADD_QUEUE, 2000), fixed(Kind.ADD_BUFPOOL, 2001, 2, pool(1 << 20))]
     events = [init(1000), *made, fixed(Kind.REGISTER, 2002, 2, length=288)]
     assert rules(*events, turned_down(UringCommand.REGISTER)) == ["setup-refused"]
+
+
+def test_a_payload_buffer_beside_a_pool() -> None:
+    made = [command(Kind.ADD_QUEUE, 2000), command(Kind.ADD_BUFPOOL, 2001, pool(1 << 20))]
+    entry = command(Kind.REGISTER, 2002, length=288, payload=0x9000, payload_size=4096)
+    (finding,) = judged(init(1000), *made, entry, turned_down(UringCommand.REGISTER))
+    assert finding.rule.id == "payload-beside-pool"
+    assert "of 4096 bytes, and the queue has a pool" in finding.sentence
+
+
+def slotted(slot: int) -> bytes:
+    return struct.pack("<QQH6xH", 0, 0, 3, slot)
+
+
+@pytest.mark.parametrize(
+    ("queue_flags", "slot", "dialect", "rule"),
+    [
+        (0, 2, "bufpool", "slot-without-zero-copy"),
+        (0, 0, "bufpool", "setup-refused"),
+        (1, 2, "bufpool", "setup-refused"),
+        (0, 2, "plain", "setup-refused"),  # where there is no such member
+    ],
+)
+def test_a_slot_on_a_queue_without_zero_copy(queue_flags: int, slot: int, dialect: str, rule: str) -> None:
+    made = [command(Kind.ADD_QUEUE, 2000, bytes([queue_flags])), command(Kind.ADD_BUFPOOL, 2001, pool(1 << 20))]
+    entry = command(Kind.REGISTER, 2002, slotted(slot), length=288)
+    assert rules(init(1000), *made, entry, turned_down(UringCommand.REGISTER), dialect=dialect) == [rule]
+
+
+def test_flags_of_register_mean_nothing() -> None:
+    """The kernel does not look at them."""
+    entry = register(2000, 3, extra=b"\xff" * 8 + bytes(72))
+    assert rules(init(1000), entry, refused(2010, UringCommand.REGISTER, INVALID)) == ["setup-refused"]
+
+
+def test_a_pool_whose_reserved_member_is_set() -> None:
+    area = struct.pack("<QQH6xQII", 0, 0, 3, 0x1000, 1 << 20, 5)
+    made = [command(Kind.ADD_QUEUE, 2000), command(Kind.ADD_BUFPOOL, 2001, area)]
+    (finding,) = judged(init(1000), *made, turned_down(UringCommand.ADD_BUFPOOL))
+    assert (finding.rule.id, "reserved member is 5" in finding.sentence) == ("setup-flags", True)
 
 
 def test_a_pool_that_was_refused_is_none() -> None:
