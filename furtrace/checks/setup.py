@@ -10,13 +10,14 @@ from furtrace.checks import refusals
 from furtrace.checks.findings import Finding, Rule, Severity, about_event
 from furtrace.checks.fixed import NOT_NAMED
 from furtrace.checks.seen import CONNECTION_ENDED, Check, Limits, Seen
-from furtrace.trace.record import INIT_SIZE, NO_QUEUE, RECORD, Kind, among
+from furtrace.model.requests import Requests_
+from furtrace.trace.record import INIT_SIZE, NO_QUEUE, RECORD, Kind, Transport, among
 from furtrace.wire.dialect import Dialect
 from furtrace.wire.errnos import error_text
 from furtrace.wire.errors import DecodeError
 from furtrace.wire.flags import InitFlag
 from furtrace.wire.init import InitOut, parse_init_in, parse_init_out
-from furtrace.wire.opcodes import UringCommand, command_name
+from furtrace.wire.opcodes import Opcode, UringCommand, command_name
 
 NOT_READY: Final = Rule(
     "ring-not-ready",
@@ -41,15 +42,20 @@ _PAGE: Final = 4096
 _MIN_READ_BUFFER: Final = 8192  # FUSE_MIN_READ_BUFFER
 _DEFAULT_PAGES: Final = 32  # FUSE_DEFAULT_MAX_PAGES_PER_REQ
 _MOST_PAGES: Final = 256  # FUSE_MAX_MAX_PAGES, unless fs.fuse.max_pages_limit says otherwise
+_PAST_RING: Final = (Opcode.INIT, Opcode.CUSE_INIT, Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT)
 _COMMANDS: Final = (Kind.REGISTER, Kind.ADD_QUEUE, Kind.ADD_BUFPOOL)
 
 
 @dataclass
 class _Connection:
-    """What was seen of the setting up of a connection since its INIT."""
+    """What was seen of the setting up of a connection since its INIT.
+
+    ``waits``: requests wait until the ring is ready; not any more where it was given up, as on Linux 7.3 after a
+    REGISTER that failed, so that they come by ``/dev/fuse``.
+    """
 
     init: np.void | None = None
-    wants_uring: bool = False
+    waits: bool = False
     ready: bool = False
     said: bool = False
     known: refusals.Known = field(default_factory=refusals.Known)
@@ -79,6 +85,9 @@ class Setup(Check):
         wanted = _IS_OURS[seen.kinds]
         for event in seen.batch[wanted] if wanted.any() else ():
             yield from self._event(event.copy(), seen)
+        for number, connection in self._connections.items():
+            if connection.waits and not connection.ready:
+                connection.waits = not _came_by_device(number, seen.finished)
 
     def _of(self, number: int) -> _Connection:
         return self._connections.setdefault(number, _Connection())
@@ -98,6 +107,8 @@ class Setup(Check):
             command = self._commands.pop((int(event["command"]), int(event["user_data"])), None)
             if event["error"] not in CONNECTION_ENDED:
                 yield self._refused(event, command, seen)
+                if event["command_op"] == UringCommand.REGISTER and seen.info.dialect == Dialect.BUFPOOL:
+                    self._of(number).waits = False
             if command is not None:
                 self._of(number).known.note_refusal(event, command)
 
@@ -115,7 +126,7 @@ class Setup(Check):
         connection.known.whole = True
         asked = bool(taken.flag_bits & InitFlag.OVER_IO_URING)
         given = bool(offered.flag_bits & InitFlag.OVER_IO_URING)
-        connection.wants_uring = asked and given
+        connection.waits = asked and given
         if asked and not given:
             sentence = "The reply to INIT asks for FUSE_OVER_IO_URING, which the kernel had not offered."
             yield about_event(URING_OFF, sentence, event)
@@ -136,7 +147,7 @@ class Setup(Check):
     def tick(self, now_ns: int, seen: Seen) -> Iterator[Finding]:
         """See which rings are not ready though they had the time."""
         for number, connection in self._connections.items():
-            if connection.init is None or not connection.wants_uring or connection.ready or connection.said:
+            if connection.init is None or not connection.waits or connection.ready or connection.said:
                 continue
             taken = now_ns - int(connection.init["ns"])
             registered = connection.known.commands
@@ -145,6 +156,12 @@ class Setup(Check):
                 continue
             connection.said = True
             yield _not_ready(connection.init, taken, lacking, seen.info.cpus)
+
+
+def _came_by_device(number: int, rows: Requests_) -> bool:
+    """Whether the server had a request by ``/dev/fuse`` which waits for the ring; INIT and FORGET do not."""
+    mine = (rows["connection"] == number) & (rows["transport"] == Transport.DEV) & ~np.isin(rows["opcode"], _PAST_RING)
+    return bool((mine & ((rows["delivered_ns"] != 0) | (rows["error"] == 0))).any())
 
 
 def _serves(number: int, seen: Seen) -> bool:

@@ -62,7 +62,7 @@ CASES: Final = {
     "payload-beside-pool": Case("payload-beside-pool", consequences=GIVEN_UP),
     "slot-without-zero-copy": Case("slot-without-zero-copy", consequences=GIVEN_UP),
     "slot-out-of-range": Case("slot-refused", ("write", "space")),
-    "slot-busy": Case("slot-refused", ("write", "together")),
+    "slot-busy": Case("slot-refused", ("write", "together"), frozenset({"slow"})),
     "not-fixed": Case("pool-not-named"),
     "register-not-fixed": Case("pool-not-named", consequences=GIVEN_UP),
     "other-buffer": Case("pool-not-named"),

@@ -9,7 +9,7 @@ import pytest
 from furtrace.trace.record import Flag, Kind, Records, Transport
 from furtrace.wire.opcodes import UringCommand
 from tests.unit.checks.judging import CPUS, SECOND, judged, refused, rules
-from tests.unit.events import after_loss, batch, delivered, event, queued
+from tests.unit.events import after_loss, batch, delivered, ended, event, queued
 
 INIT_EXT, OVER_IO_URING, MAX_PAGES = 1 << 30, 1 << 9, 1 << 22
 INVALID = -errno.EINVAL
@@ -52,6 +52,17 @@ def test_a_ring_that_gets_ready_is_not_blamed() -> None:
     assert rules(init(1000), ready, until=9 * SECOND) == []  # tracing has missed the REGISTERs
     served = [queued(2, 4000), delivered(2, 4010)]
     assert "ring-not-ready" not in rules(init(1000), *served, until=9 * SECOND)
+
+
+def test_a_ring_that_was_given_up_holds_nobody_up() -> None:
+    """As on Linux 7.3, once a REGISTER was refused."""
+    refusal = refused(2010, UringCommand.REGISTER, INVALID)
+    events = [init(1000), register(2000, 3, length=8), refusal]
+    by_device = [queued(4, 3000, transport=Transport.DEV), ended(4, 3050, transport=Transport.DEV)]
+    assert rules(*events, *by_device, until=9 * SECOND) == ["headers-too-short"]
+    given_up = [queued(4, 3000, transport=Transport.DEV), ended(4, 3050, error=-errno.EINTR, transport=Transport.DEV)]
+    assert rules(*events, *given_up, until=9 * SECOND) == ["headers-too-short", "ring-not-ready"]
+    assert rules(*events, until=9 * SECOND, dialect="bufpool") == ["headers-too-short"]
 
 
 def test_one_that_has_not_had_the_time_is_not_blamed() -> None:
