@@ -29,6 +29,15 @@ NO_SUCH_QUEUE: Final = Rule(
     "(fuse_uring_register() in fs/fuse/dev_uring.c).",
     "Make one queue for each possible CPU, and name it by that CPU's number.",
 )
+NO_IOVECS: Final = Rule(
+    "iovecs-missing",
+    Severity.ERROR,
+    "a REGISTER does not bring its two iovecs",
+    "sqe->addr of REGISTER points to two iovecs, and sqe->len is 2: the header slot, then the payload buffer, which is "
+    "empty where the queue has a pool. The kernel refuses another number with EINVAL (fuse_uring_get_iovec_from_sqe() "
+    "in fs/fuse/dev_uring.c).",
+    "Set sqe->addr to an array of two iovecs, and sqe->len to 2.",
+)
 HEADERS_SHORT: Final = Rule(
     "headers-too-short",
     Severity.ERROR,
@@ -97,7 +106,7 @@ NO_POOL: Final = Rule(
     "Send ADD_BUFPOOL between ADD_QUEUE and the first REGISTER.",
 )
 SLOT_UNWANTED: Final = Rule(
-    "slot-without-zero-copy",
+    "slot-not-zero-copy",
     Severity.ERROR,
     "an entry names a slot on a queue that is not made for zero-copy",
     "ent_zero_copy_buf_index of REGISTER is the slot that a request's pages come into. On a queue that was made "
@@ -133,6 +142,7 @@ REFUSED: Final = Rule(
 RULES: Final = (
     NO_SQE128,
     NO_SUCH_QUEUE,
+    NO_IOVECS,
     HEADERS_SHORT,
     PAYLOAD_SHORT,
     TOO_EARLY,
@@ -246,6 +256,12 @@ def _pool(command: np.void, known: Known) -> _Cause:
     return (POOL_SHORT, f": it has {size} bytes, one buffer takes {known.payload}") if short else None
 
 
+def _iovecs(command: np.void, _known: Known) -> _Cause:
+    # Where there are two, the probe has read them.
+    none = not (command["headers"] or command["length"] or command["payload"] or command["payload_size"])
+    return (NO_IOVECS, ": sqe->len is not 2") if none and command["kind"] == Kind.REGISTER else None
+
+
 def _headers(command: np.void, _known: Known) -> _Cause:
     short = command["kind"] == Kind.REGISTER and 0 < command["length"] < HEADER_SIZE
     said = f": its header slot has {command['length']} bytes, {HEADER_SIZE} are needed"
@@ -290,6 +306,6 @@ def _named(command: np.void, known: Known) -> _Cause:
 
 _LOOKS: Final = (
     *(_sqe, _flags, _queue, _order, _pool),
-    *(_slot, _headers, _own_payload, _no_pool, _named, _buffer),
+    *(_iovecs, _slot, _headers, _own_payload, _no_pool, _named, _buffer),
 )
 """Why a command may be refused with EINVAL, in the order in which the kernel looks."""

@@ -101,6 +101,7 @@ _FAULTS: Final = (
         modes=(Mode.PLAIN,),
         stays_enabled=True,
     ),
+    Fault("one-iovec", "A REGISTER brings one iovec instead of two.", setup.OneIovec, stays_enabled=True),
     Fault(
         "queue-out-of-range", "A REGISTER names a queue that is no CPU's.", setup.QueueOutOfRange, stays_enabled=True
     ),
@@ -138,7 +139,7 @@ _FAULTS: Final = (
         stays_enabled=True,
     ),
     Fault(
-        "slot-without-zero-copy",
+        "slot-not-zero-copy",
         "A REGISTER names a slot for a queue without zero-copy.",
         pools.SlotWithoutZeroCopy,
         modes=(Mode.POOL, Mode.FIXED_POOL),

@@ -95,6 +95,17 @@ class ShortPayload(OtherIovec):
         self._confess(f"REGISTER with {_SHORT_PAYLOAD} bytes for the payload")
 
 
+class OneIovec(StraySetup):
+    """REGISTER brings two iovecs (``fuse_uring_get_iovec_from_sqe()``).
+
+    With one it completes with EINVAL.
+    """
+
+    def _misbehave(self, good: Command) -> None:
+        self._attempt(good._replace(length=1))
+        self._confess("REGISTER with one iovec")
+
+
 class QueueOutOfRange(StraySetup):
     """A queue's number is that of a possible CPU (``fuse_uring_register()``).
 

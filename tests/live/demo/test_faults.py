@@ -154,7 +154,7 @@ def test_uring_is_asked_for_though_it_is_off(faulty: Faulty, begin: Begin, fault
     assert {line["transport"] for line in witnessed(log)} == {"dev"}
 
 
-@pytest.mark.parametrize("name", ["short-headers", "short-payload", "queue-out-of-range"])
+@pytest.mark.parametrize("name", ["short-headers", "short-payload", "one-iovec", "queue-out-of-range"])
 def test_a_registration_is_refused(
     faulty: Faulty, begin: Begin, faults: Path, sent: Path, log: Path, has_pools: bool, name: str
 ) -> None:
@@ -170,7 +170,7 @@ def test_a_registration_is_refused(
     assert {line["transport"] for line in of_op(log, "READ")} == {"dev" if has_pools else "uring"}
 
 
-@pytest.mark.parametrize("name", ["no-pool", "register-not-fixed", "payload-beside-pool", "slot-without-zero-copy"])
+@pytest.mark.parametrize("name", ["no-pool", "register-not-fixed", "payload-beside-pool", "slot-not-zero-copy"])
 def test_a_registration_that_does_not_suit_the_queue_is_refused(
     pools: None, faulty: Faulty, begin: Begin, faults: Path, sent: Path, log: Path, name: str
 ) -> None:

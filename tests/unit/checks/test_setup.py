@@ -87,6 +87,7 @@ def test_one_that_wants_what_is_not_offered() -> None:
     [
         ({"length": 287}, "headers-too-short"),
         ({"payload_size": 131071}, "payload-too-short"),
+        ({"headers": 0, "length": 0, "payload": 0, "payload_size": 0}, "iovecs-missing"),
         ({"queue": CPUS}, "queue-out-of-range"),
         ({"extra": bytes(16)}, "sqe-too-small"),
         ({}, "setup-refused"),
@@ -161,7 +162,7 @@ def turned_down(op: UringCommand, error: int = INVALID) -> Records:
     ],
 )
 def test_the_commands_of_pools(events: list[tuple[Kind, bytes]], last: int, rule: str, said: str) -> None:
-    made = [command(kind, 2000 + at, area) for at, (kind, area) in enumerate(events)]
+    made = [command(kind, 2000 + at, area, length=288) for at, (kind, area) in enumerate(events)]
     (finding,) = judged(init(1000), *made, turned_down(UringCommand[events[-1][0].name], last))
     assert finding.rule.id == rule
     assert said in finding.sentence
@@ -213,7 +214,7 @@ def slotted(slot: int) -> bytes:
 @pytest.mark.parametrize(
     ("queue_flags", "slot", "dialect", "rule"),
     [
-        (0, 2, "bufpool", "slot-without-zero-copy"),
+        (0, 2, "bufpool", "slot-not-zero-copy"),
         (0, 0, "bufpool", "setup-refused"),
         (1, 2, "bufpool", "setup-refused"),
         (0, 2, "plain", "setup-refused"),  # where there is no such member
