@@ -15,6 +15,7 @@ _COMMANDS = {
     "decode": "Read a message or structure of the protocol, given as hex or binary, field by field.",
     "demo": "Mount a FUSE-over-io_uring server of our own, give it traffic, and trace it.",
     "doctor": "Say what can be traced on this machine, and what is in the way.",
+    "inspect": "Look at the state of connections as the kernel has it, a mount that hangs too.",
     "live": "Trace what FUSE servers and the kernel say to each other, as it happens.",
     "flow": "Draw the way of a request through kernel and server, step by step.",
     "export": "Turn a recording into JSON lines, CSV, Parquet or a Perfetto trace.",

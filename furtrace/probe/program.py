@@ -55,6 +55,10 @@ def _has_slots(types: KernelTypes) -> bool:
     return "zero_copied" in types.members("fuse_ring_ent") and "priv" in types.members("io_mapped_ubuf")
 
 
+def _has_io_uring_member(types: KernelTypes) -> bool:
+    return any("io_uring" in types.members(struct) for struct in ("fuse_chan", "fuse_conn"))
+
+
 def _settings(types: KernelTypes, filters: Filters, ring_pages: int, *, direct_reads: bool) -> str:
     functions = fuse_functions()
 
@@ -65,6 +69,9 @@ def _settings(types: KernelTypes, filters: Filters, ring_pages: int, *, direct_r
         f"#define FT_SELF {os.getpid()}\n"
         f"#define FT_DIRECT_READS {int(direct_reads)}\n"
         f"#define FT_CAST {direct.CALL:#x}\n"
+        f"#define FT_NUM_NEW {direct.LOOPS['bpf_iter_num_new']:#x}\n"
+        f"#define FT_NUM_NEXT {direct.LOOPS['bpf_iter_num_next']:#x}\n"
+        f"#define FT_NUM_DESTROY {direct.LOOPS['bpf_iter_num_destroy']:#x}\n"
         f"#define FT_RING_PAGES {ring_pages}\n"
         f"#define FT_DEV_READ {address('fuse_dev_read')}\n"
         f"#define FT_SEND_DEV {address('fuse_dev_queue_req')}\n"
@@ -72,6 +79,7 @@ def _settings(types: KernelTypes, filters: Filters, ring_pages: int, *, direct_r
         f"#define FT_ZERO_COPY_RELEASE {address('fuse_zero_copy_release')}\n"
         f"#define FT_HAS_URING {int(bool(types.members('fuse_ring_ent')))}\n"
         f"#define FT_HAS_SLOTS {int(_has_slots(types))}\n"
+        + ("#define FT_HAVE_IO_URING_MEMBER 1\n" if _has_io_uring_member(types) else "")
         + ("#define FT_HAVE_REQUEST_SENT 1\n" if types.has_tracepoint("fuse_request_sent") else "")
         + filters.defines()
     )

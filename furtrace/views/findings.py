@@ -15,7 +15,7 @@ from furtrace.views.units import Clock
 from furtrace.views.wrapping import wrapped
 from furtrace.wire.text import printable
 
-_STYLES: Final = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
+STYLES: Final = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
 MOST_ALIKE: Final = 5
 """Findings of one rule on one connection that are shown whole."""
 
@@ -45,7 +45,7 @@ class FindingLines:
             return
         severity = finding.rule.severity
         yield Text.assemble(
-            (f"{severity.name} ", _STYLES[severity]), (finding.rule.id, "bold"), f": {finding.rule.title}"
+            (f"{severity.name} ", STYLES[severity]), (finding.rule.id, "bold"), f": {finding.rule.title}"
         )
         yield Text(f"  {self._place(finding)}")
         yield Text(f"  {finding.sentence}")
@@ -101,7 +101,7 @@ def _counted(count: int, word: str) -> str:
 
 def explanation(rule: Rule, width: int) -> Iterator[Text]:
     """A rule in full."""
-    yield Text.assemble((f"{rule.id} ", "bold"), (rule.severity.word, _STYLES[rule.severity]), f": {rule.title}")
+    yield Text.assemble((f"{rule.id} ", "bold"), (rule.severity.word, STYLES[rule.severity]), f": {rule.title}")
     for paragraph in (rule.explanation, rule.remedy):
         yield Text()
         yield from (Text(line) for line in wrapped(paragraph, width))
@@ -110,4 +110,4 @@ def explanation(rule: Rule, width: int) -> Iterator[Text]:
 def rule_lines(rules: Iterable[Rule]) -> Iterator[Text]:
     """A line a rule."""
     for rule in rules:
-        yield Text.assemble((f"{rule.id:20} ", "bold"), (f"{rule.severity.word:8}", _STYLES[rule.severity]), rule.title)
+        yield Text.assemble((f"{rule.id:20} ", "bold"), (f"{rule.severity.word:8}", STYLES[rule.severity]), rule.title)

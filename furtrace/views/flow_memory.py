@@ -44,8 +44,8 @@ class MemoryView:
         yield f"Queue {queue} of connection {connection}"
         yield ""
         yield f"Headers buffer: {len(memory.slots)} slots"
-        yield f"{_gauge(memory.busy, len(memory.slots))} entries have a request"
-        yield from _boxes([self._header(slot) for slot in memory.slots], width)
+        yield f"{gauge(memory.busy, len(memory.slots))} entries have a request"
+        yield from boxes([self._header(slot) for slot in memory.slots], width)
         if memory.pool is not None:
             yield ""
             yield from self._pool(memory.pool, width)
@@ -69,9 +69,9 @@ class MemoryView:
         where += f" at {memory.pool_address:#x}" if memory.pool_address else ""
         known = "?" if buffers is None else str(buffers)
         yield f"Payload buffer pool: {known} buffers{where}"
-        yield f"{_gauge(pool.in_use, buffers)} in use, {pool.peak} at most"
+        yield f"{gauge(pool.in_use, buffers)} in use, {pool.peak} at most"
         numbers = range(buffers) if buffers is not None else sorted(pool.held)
-        yield from _boxes([self._buffer(number, pool.held.get(number), size) for number in numbers], width)
+        yield from boxes([self._buffer(number, pool.held.get(number), size) for number in numbers], width)
         unknown = pool.in_use - len(pool.held)
         if unknown > 0:
             yield f"{unknown} more in use, by whom was not seen."
@@ -88,7 +88,7 @@ class MemoryView:
         return [title, request, f"{how}, {duration(self._now_ns - holding.since_ns)}"]
 
 
-def _gauge(used: int, whole: int | None) -> str:
+def gauge(used: int, whole: int | None) -> str:
     """How full: ``[#####-----] 1 of 2``."""
     if not whole:
         return str(used)
@@ -96,7 +96,7 @@ def _gauge(used: int, whole: int | None) -> str:
     return f"[{'#' * filled}{'-' * (_GAUGE - filled)}] {used} of {whole}"
 
 
-def _boxes(cells: Sequence[Sequence[str]], width: int) -> Iterator[str]:
+def boxes(cells: Sequence[Sequence[str]], width: int) -> Iterator[str]:
     """Boxes side by side, as many as fit, with the lines of text that each has."""
     if not cells:
         return

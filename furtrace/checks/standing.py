@@ -1,0 +1,170 @@
+"""What the state of a connection alone proves to be wrong: the rules of which no event is needed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from furtrace.checks.findings import Finding, Rule
+from furtrace.checks.setup import NOT_READY
+from furtrace.checks.waiting import MAY_WAIT, NO_BUFFER, NO_ENTRY, NOT_FETCHED, UNANSWERED
+from furtrace.model.slots import Reply
+from furtrace.model.snapshot import Connected, InList, Queue, Request, Snapshot
+from furtrace.probe.tasks import Task
+from furtrace.wire.errnos import error_text
+from furtrace.wire.opcodes import opcode_name
+from furtrace.wire.text import printable
+
+RULES = (NOT_READY, UNANSWERED, NO_ENTRY, NO_BUFFER, NOT_FETCHED)
+"""Those that a state can prove."""
+
+
+@dataclass
+class Seen:
+    """A connection and what belongs to it.
+
+    ``threads``: of its servers. ``replies``: those that lie in header slots, by the unique of their request.
+    ``least_s``: how old a request has to be before it is said to wait.
+    """
+
+    snapshot: Snapshot
+    threads: list[Task] = field(default_factory=list)
+    replies: dict[int, Reply] = field(default_factory=dict)
+    least_s: float = 5.0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A rule that is broken, and on what: ``unique`` of a request, if there is one."""
+
+    finding: Finding
+    unique: int | None = None
+
+    @property
+    def name(self) -> tuple[str, int, int | None, int | None]:
+        """What it is about: the same a moment later."""
+        return self.finding.rule.id, self.finding.connection, self.finding.queue, self.unique
+
+
+def verdicts(seen: Seen) -> list[Verdict]:
+    """What is wrong, the causes first."""
+    snapshot = seen.snapshot
+    if not snapshot.flags & Connected.CONNECTED:
+        return []
+    looks: tuple[Callable[[Seen], Iterator[Verdict]], ...] = (_ring, _served, _queued, _unread)
+    return [verdict for look in looks for verdict in look(seen)]
+
+
+def _told(seen: Seen, rule: Rule, sentence: str, request: Request | None = None, queue: int | None = None) -> Verdict:
+    snapshot = seen.snapshot
+    where = queue if request is None else request.queue
+    finding = Finding(rule, sentence, snapshot.ns, snapshot.number, where)
+    return Verdict(finding, None if request is None else request.unique)
+
+
+def _ring(seen: Seen) -> Iterator[Verdict]:
+    """INIT agreed on the ring, and it is not ready: whoever asks for something waits."""
+    snapshot = seen.snapshot
+    wants = Connected.INITIALIZED | Connected.WANTS_URING
+    if snapshot.flags & wants != wants or snapshot.ready or not snapshot.waiting:
+        return
+    lacking = snapshot.lacking
+    if snapshot.has_ring and not lacking:
+        return
+    which = f"{_queues(lacking)} no entry" if snapshot.has_ring else "no queue has an entry"
+    who = f"{snapshot.waiting} request{'' if snapshot.waiting == 1 else 's'}"
+    yield _told(seen, NOT_READY, f"INIT agreed on io_uring, but {which}: the ring is not ready, and {who} wait for it.")
+
+
+def _queues(numbers: list[int]) -> str:
+    if len(numbers) == 1:
+        return f"queue {numbers[0]} has"
+    return f"queues {', '.join(map(str, numbers[:-1]))} and {numbers[-1]} have"
+
+
+def _is_long(request: Request, seen: Seen) -> bool:
+    return request.age_s is not None and request.age_s >= seen.least_s and request.opcode not in MAY_WAIT
+
+
+def _served(seen: Seen) -> Iterator[Verdict]:
+    """Requests that the server has, oldest first."""
+    held = [*seen.snapshot.held(), *seen.snapshot.requests]
+    mine = [one for one in held if one.where in (InList.USERSPACE, InList.PROCESSING) and _is_long(one, seen)]
+    for request in sorted(mine, key=_by_age):
+        how = "by /dev/fuse" if request.queue is None else f"by queue {request.queue}"
+        said = f"{_name(request)}, {_age(request)} old, is in the hands of {_servers(seen)}, {how}"
+        yield _told(seen, UNANSWERED, f"{said}{_reply(request, seen)}.{_stopped(seen)}", request)
+
+
+def _reply(request: Request, seen: Seen) -> str:
+    reply = seen.replies.get(request.unique)
+    if reply is None:
+        return ""
+    return f"; a reply with error {error_text(reply.error)} lies in its header slot and was not committed"
+
+
+def _queued(seen: Seen) -> Iterator[Verdict]:
+    """Requests in queues of the ring, oldest first."""
+    for queue in seen.snapshot.queues.values():
+        for entry in queue.entries:
+            request = entry.request
+            if entry.where == InList.WITH_REQUEST and request is not None and _is_long(request, seen):
+                said = f"{_name(request)}, {_age(request)} old, has an entry of queue {queue.number}"
+                said += f", and the server's thread has not come for it.{_stopped(seen)}"
+                yield _told(seen, NOT_FETCHED, said, request)
+        for request in sorted(queue.waiting, key=_by_age):
+            if request.where == InList.QUEUED and _is_long(request, seen):
+                yield from _waits(seen, queue, request)
+
+
+def _waits(seen: Seen, queue: Queue, request: Request) -> Iterator[Verdict]:
+    said = f"{_name(request)}, {_age(request)} old, waits in queue {queue.number}"
+    served, idle = queue.count(InList.USERSPACE), queue.count(InList.AVAILABLE)
+    if queue.changed:
+        return
+    if queue.pool is not None and not queue.pool.free:
+        yield _told(seen, NO_BUFFER, f"{said}: none of its {queue.pool.buffers} buffers is free.", request)
+    elif not idle and queue.entries and served == len(queue.entries):
+        entries = "its entry is" if served == 1 else f"all of its {served} entries are"
+        yield _told(seen, NO_ENTRY, f"{said}: {entries} in the server's hands.", request)
+    elif not idle:
+        on_the_way = len(queue.entries) - served
+        yield _told(seen, NO_ENTRY, f"{said}: {served} of its entries are in the server's hands, {on_the_way} are on "
+                    "their way.", request)  # fmt: skip
+
+
+def _unread(seen: Seen) -> Iterator[Verdict]:
+    """Requests that nobody reads from /dev/fuse, oldest first."""
+    for request in sorted(seen.snapshot.requests, key=_by_age):
+        if request.where == InList.PENDING and _is_long(request, seen):
+            said = f"{_name(request)}, {_age(request)} old, is not read from /dev/fuse by {_servers(seen)}"
+            yield _told(seen, NOT_FETCHED, f"{said}.{_stopped(seen)}", request)
+
+
+def _by_age(request: Request) -> float:
+    return -(request.age_s or 0)
+
+
+def _name(request: Request) -> str:
+    return f"{opcode_name(request.opcode)}, unique {request.unique}"
+
+
+def _age(request: Request) -> str:
+    return f"{request.age_s:.1f} s" if request.age_s is not None else "?"
+
+
+def _servers(seen: Seen) -> str:
+    servers = [f"{printable(comm)}[{pid}]" for pid, comm in sorted(seen.snapshot.servers.items())]
+    return " and ".join(servers) or "?"
+
+
+def _stopped(seen: Seen) -> str:
+    """A word about a server that can't do anything, as a whole."""
+    states = {thread.state for thread in seen.threads}
+    if not seen.threads:
+        return ""
+    if states <= {"T", "t"}:
+        return " The server is stopped: kill -CONT lets it go on."
+    if states <= {"D"}:
+        return " All threads of the server sleep in the kernel and can't be interrupted."
+    if states <= {"Z", "X"}:
+        return " The server has ended."
+    return ""

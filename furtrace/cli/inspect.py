@@ -1,0 +1,161 @@
+"""``furtrace inspect``."""
+
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import click
+from rich.console import Group
+from rich.text import Text
+
+from furtrace.checks.standing import Seen, Verdict, verdicts
+from furtrace.cli.errors import InputError
+from furtrace.cli.outputs import write_lines
+from furtrace.cli.showing import show
+from furtrace.cli.stopping import Stopping
+from furtrace.export.inspected import connection_object
+from furtrace.model.slots import Reply, reply_in
+from furtrace.model.snapshot import Snapshot, decode
+from furtrace.probe import tasks
+from furtrace.probe.btf import running_kernel
+from furtrace.probe.mounts import fuse_mounts
+from furtrace.probe.snapshot import Snapshots
+from furtrace.trace.record import HEADER_SIZE
+from furtrace.views.inspected import InspectedView
+
+FOUND: Final = 3
+"""Exit status where something is wrong."""
+_AGAIN: Final = 0.1
+"""Seconds after which what is wrong is looked at once more."""
+
+
+@dataclass(frozen=True)
+class _Target:
+    connection: int | None
+    mount: str | None
+    pid: int | None
+
+
+@click.command("inspect", short_help="Look at the state of connections as the kernel has it, a mount that hangs too.")
+@click.option("--connection", metavar="N", type=click.IntRange(min=1), help="Only the connection of this number.")
+@click.option("--mount", metavar="DIR", type=str, help="Only the connection mounted on DIR.")
+@click.option("--pid", metavar="PID", type=click.IntRange(min=1), help="Only connections that this process serves.")
+@click.option("--unanswered", metavar="SECONDS", type=click.FloatRange(min=0), default=5.0, show_default=True,
+              help="From when on a request that waits is worth a word.")  # fmt: skip
+@click.option("--memory", is_flag=True, help="With header slots and payload buffers of each queue, and who has them.")
+@click.option("--watch", metavar="SECONDS", type=click.FloatRange(min=0.1), help="Again and again, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON a connection.")
+def command(connection: int | None, mount: str | None, pid: int | None, **options: Any) -> None:
+    """Look at the state of FUSE connections as the kernel has it now, without stopping anything.
+
+    For each connection: its server, its ring and queues, who has each entry and buffer, the requests that wait and
+    where their clients sleep, and what is wrong, as far as the state alone proves it. Nothing is asked of the mount or
+    of its server, so a mount that hangs is looked at like any other. Exit status 3: something is wrong.
+
+    \b
+    Examples:
+      furtrace inspect --mount /mnt
+      furtrace inspect --pid 4711 --memory
+      furtrace inspect --json
+    """  # noqa: D301 - click wants the control character itself
+    target = _Target(connection, None if mount is None else os.path.realpath(mount), pid)
+    with Snapshots() as snapshots, Stopping() as stopping:
+        inspector = _Inspector(snapshots, target, options["unanswered"])
+        found = _show(inspector, options)
+        while options["watch"] is not None and stopping.signal is None:
+            stopping.wait(options["watch"])
+            if stopping.signal is None:
+                show("")
+                found = _show(inspector, options)
+    sys.exit(FOUND if found else 0)
+
+
+def _show(inspector: "_Inspector", options: dict[str, Any]) -> bool:
+    """Look, and show it; True: something is wrong."""
+    inspected = inspector.look()
+    for at, (seen, clients, found) in enumerate(inspected):
+        if options["as_json"]:
+            write_lines([json.dumps(connection_object(seen, clients, found))])
+            continue
+        view = InspectedView(seen, clients, found, memory=options["memory"])
+        show(Group(Text(""), view) if at else view)
+    return any(found for _, _, found in inspected)
+
+
+Inspected = tuple[Seen, dict[int, tasks.Task | None], list[Verdict]]
+
+
+class _Inspector:
+    """Takes snapshots of what was asked for."""
+
+    def __init__(self, snapshots: Snapshots, target: _Target, least_s: float) -> None:
+        self._snapshots, self._target, self._least_s = snapshots, target, least_s
+        types = running_kernel()
+        self._flags = {bit: name for name, bit in types.enumerators("fuse_req_flag").items()}
+        self._has_modes = "payload_mode" in types.members("fuse_ring_queue")
+
+    def look(self) -> list[Inspected]:
+        """What there is now, and what is wrong: what is so still a moment later.
+
+        Raises:
+            InputError: there is no such connection.
+        """
+        inspected = [(seen, verdicts(seen)) for seen in self._seen()]
+        if any(found for _, found in inspected):
+            time.sleep(_AGAIN)
+            later = {verdict.name for seen in self._seen() for verdict in verdicts(seen)}
+            inspected = [(seen, [one for one in found if one.name in later]) for seen, found in inspected]
+        return [(seen, _clients(seen.snapshot), found) for seen, found in inspected]
+
+    def _seen(self) -> list[Seen]:
+        mounts = fuse_mounts()
+        found = []
+        for snapshot in decode(self._snapshots.take(), self._flags, has_modes=self._has_modes):
+            places = tuple(mount.mountpoint for mount in mounts if mount.connection == snapshot.number)
+            placed = replace(snapshot, mountpoints=places)
+            if self._is_wanted(placed):
+                threads = [thread for pid in sorted(placed.servers) for thread in tasks.threads(pid)]
+                found.append(Seen(placed, threads, _replies(placed), self._least_s))
+        if not found:
+            raise InputError(_nothing(self._target))
+        return found
+
+    def _is_wanted(self, snapshot: Snapshot) -> bool:
+        target = self._target
+        return (
+            target.connection in (None, snapshot.number)
+            and (target.mount is None or target.mount in snapshot.mountpoints)
+            and (target.pid is None or target.pid in snapshot.servers)
+        )
+
+
+def _nothing(target: _Target) -> str:
+    if target.mount is not None:
+        return f"No process here serves a FUSE mount on {target.mount}; furtrace doctor lists all."
+    if target.pid is not None:
+        return f"Process {target.pid} serves no FUSE connection; furtrace doctor lists all."
+    if target.connection is not None:
+        return f"There is no connection {target.connection} that a process here serves; furtrace doctor lists all."
+    return "No process here serves a FUSE connection."
+
+
+def _replies(snapshot: Snapshot) -> dict[int, Reply]:
+    """Replies that lie in header slots of entries which the server has."""
+    found = {}
+    for queue in snapshot.queues.values():
+        for entry in queue.entries:
+            if entry.request is None or not entry.headers:
+                continue
+            for pid in snapshot.servers:
+                header = tasks.memory(pid, entry.headers, HEADER_SIZE)
+                reply = reply_in(header, entry.request) if header is not None else None
+                if reply is not None:
+                    found[entry.request.unique] = reply
+    return found
+
+
+def _clients(snapshot: Snapshot) -> dict[int, tasks.Task | None]:
+    return {tid: tasks.task(tid) for tid in {request.client_tid for request in snapshot.all_requests()} if tid}

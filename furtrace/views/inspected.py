@@ -1,0 +1,235 @@
+"""The state of a connection for the terminal: what it is, its queues, their memory, who waits, and what is wrong."""
+
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.table import Table
+from rich.text import Text
+
+from furtrace.checks.standing import Seen, Verdict
+from furtrace.model.snapshot import Connected, Entry, InList, Queue, Request, Snapshot
+from furtrace.probe.tasks import Task
+from furtrace.views.findings import STYLES
+from furtrace.views.fitting import drawn_width
+from furtrace.views.flow_memory import boxes, gauge
+from furtrace.wire.opcodes import opcode_name
+from furtrace.wire.text import printable
+
+_MOST_REQUESTS: Final = 50
+_MOST_BUFFERS: Final = 64
+_WHERE: Final = {
+    InList.AVAILABLE: "idle",
+    InList.WITH_REQUEST: "on its way to the server",
+    InList.COMMIT: "being committed",
+    InList.USERSPACE: "in the server's hands",
+    InList.RELEASED: "released",
+    InList.QUEUED: "waits for an entry",
+    InList.QUEUED_BACKGROUND: "waits, background",
+    InList.PENDING: "waits to be read",
+    InList.BACKGROUND: "waits, background",
+    InList.PROCESSING: "in the server's hands",
+    InList.IO: "being copied",
+}
+"""Where an entry or a request is, in words."""
+
+
+class InspectedView:
+    """Draws a connection.
+
+    Args:
+        seen: its state.
+        clients: of its requests, by their thread.
+        found: what is wrong.
+        memory: with the picture of each queue's memory.
+    """
+
+    def __init__(self, seen: Seen, clients: dict[int, Task | None], found: list[Verdict], *, memory: bool) -> None:
+        self._seen, self._clients, self._found, self._memory = seen, clients, found, memory
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from self._parts(drawn_width(options.max_width))
+
+    def _parts(self, width: int) -> Iterator[RenderableType]:
+        snapshot = self._seen.snapshot
+        yield Text(_title(snapshot), "bold", overflow="fold")
+        yield from (Text(f"  {line}", overflow="fold") for line in _about(snapshot))
+        if snapshot.queues:
+            yield Text("")
+            yield _queues(snapshot)
+        for queue in snapshot.queues.values() if self._memory else ():
+            yield Text("")
+            yield from (Text(line, no_wrap=True, overflow="ignore") for line in _memory(queue, self._seen, width))
+        requests = snapshot.all_requests()
+        if requests:
+            yield Text("")
+            yield self._requests(requests)
+        if len(requests) > _MOST_REQUESTS:
+            yield Text(f"  and {len(requests) - _MOST_REQUESTS} more requests, which --json has.")
+        if self._found and self._seen.threads:
+            yield Text("")
+            yield _threads(self._seen.threads)
+        yield Text("")
+        yield from self._verdict()
+
+    def _requests(self, requests: list[Request]) -> Table:
+        table = _table("age", "unique", "operation", "queue", "where", "client", "sleeps in")
+        for request in requests[:_MOST_REQUESTS]:
+            client = self._clients.get(request.client_tid)
+            table.add_row(
+                _age(request.age_s),
+                str(request.unique),
+                opcode_name(request.opcode),
+                "dev" if request.queue is None else str(request.queue),
+                _WHERE[request.where] + (", given up" if "FR_INTERRUPTED" in request.flags else ""),
+                _client(request, client),
+                _sleeps(client),
+            )
+        return table
+
+    def _verdict(self) -> Iterator[Text]:
+        if not self._found:
+            yield Text(_nothing(self._seen), "bold")
+        for verdict in self._found:
+            rule = verdict.finding.rule
+            severity = (f"{rule.severity.name} ", STYLES[rule.severity])
+            yield Text.assemble(severity, (rule.id, "bold"), f": {verdict.finding.sentence}", overflow="fold")
+
+
+def _nothing(seen: Seen) -> str:
+    if not seen.snapshot.flags & Connected.CONNECTED:
+        return "The connection has ended: it was unmounted or aborted, or its server is gone."
+    if any(request.age_s is None for request in seen.snapshot.all_requests()):
+        return "Nothing is found wrong; but how old requests are this kernel does not keep."
+    return f"Nothing is found wrong: no request waits for {seen.least_s:g} s or longer."
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _age(seconds: float | None) -> str:
+    return "?" if seconds is None else f"{seconds:.1f}s"
+
+
+def _title(snapshot: Snapshot) -> str:
+    mounts = ", ".join(printable(os.fsencode(path)) for path in snapshot.mountpoints)
+    servers = ", ".join(f"{printable(comm)}[{pid}]" for pid, comm in sorted(snapshot.servers.items()))
+    return f"Connection {snapshot.number}{f' on {mounts}' if mounts else ', mounted nowhere here'}, served by {servers}"
+
+
+def _about(snapshot: Snapshot) -> Iterator[str]:
+    flags = snapshot.flags
+    state = "connected" if flags & Connected.CONNECTED else "not connected any more"
+    state += ", aborted" if flags & Connected.ABORTED else ""
+    state += "" if flags & Connected.INITIALIZED else ", INIT is not answered"
+    state += ", new requests are held back" if flags & Connected.BLOCKED else ""
+    yield f"{state}; protocol 7.{snapshot.minor}, max_write {snapshot.max_write}, max_pages {snapshot.max_pages}"
+    if snapshot.has_ring:
+        ready = "ready" if snapshot.ready else "not ready"
+        yield (
+            f"io_uring: {ready}, {snapshot.nr_queues} queues, {snapshot.references} entries, "
+            f"payload buffers of {snapshot.max_payload} bytes at least"
+        )
+    else:
+        wants = "agreed in INIT, and nothing is registered" if flags & Connected.WANTS_URING else "not used"
+        yield f"io_uring: {wants}"
+    yield (
+        f"requests: {snapshot.waiting}; background: {snapshot.num_background} of {snapshot.max_background}, "
+        f"{snapshot.active_background} under way"
+    )
+    if snapshot.changed:
+        yield f"changed while it was read: {', '.join(sorted(where.name.lower() for where in snapshot.changed))}"
+
+
+def _queues(snapshot: Snapshot) -> Table:
+    table = _table("queue", "entries", "idle", "sent", "server", "commit", "queued", "bg", "buffers free", "")
+    for number, queue in sorted(snapshot.queues.items()):
+        pool = queue.pool
+        lists = (InList.AVAILABLE, InList.WITH_REQUEST, InList.USERSPACE, InList.COMMIT)
+        table.add_row(
+            str(number),
+            str(len(queue.entries)),
+            *(str(queue.count(where)) for where in lists),
+            str(queue.count(InList.QUEUED)),
+            str(queue.count(InList.QUEUED_BACKGROUND)),
+            "" if pool is None else f"{len(pool.free)} of {pool.buffers}",
+            _remarks(queue),
+        )
+    return table
+
+
+def _remarks(queue: Queue) -> str:
+    registered = queue.pool.registered if queue.pool is not None else None
+    words = {
+        "stopped": queue.stopped,
+        "zero-copy": queue.zero_copy,
+        f"pool is registered buffer {registered}": registered is not None,
+        "changed while it was read": bool(queue.changed),
+    }
+    return ", ".join(word for word, so in words.items() if so)
+
+
+def _memory(queue: Queue, seen: Seen, width: int) -> Iterator[str]:
+    """Header slots and payload buffers of a queue, and who has them, as the document draws them."""
+    busy = sum(entry.request is not None for entry in queue.entries)
+    yield f"Queue {queue.number}: {len(queue.entries)} header slots"
+    yield f"{gauge(busy, len(queue.entries))} entries have a request"
+    yield from boxes([_slot(entry, seen) for entry in sorted(queue.entries, key=lambda one: one.headers)], width)
+    pool = queue.pool
+    if pool is None:
+        return
+    yield f"Payload buffer pool: {pool.buffers} buffers of {pool.buffer_size} bytes at {pool.base:#x}"
+    yield f"{gauge(pool.buffers - len(pool.free), pool.buffers)} in use"
+    holders = {entry.buffer: entry for entry in queue.entries if entry.buffer is not None}
+    shown = range(min(pool.buffers, _MOST_BUFFERS))
+    yield from boxes([_buffer(number, holders.get(number), free=number in pool.free) for number in shown], width)
+    if pool.buffers > _MOST_BUFFERS:
+        yield f"and {pool.buffers - _MOST_BUFFERS} more buffers, which --json has."
+
+
+def _slot(entry: Entry, seen: Seen) -> list[str]:
+    lines = [f"header {entry.headers:#x}"]
+    if entry.payload and entry.buffer is None:
+        lines.append(f"payload {entry.payload:#x}")
+    if entry.request is None:
+        return [*lines, "free"]
+    lines += [f"{opcode_name(entry.request.opcode)} unique={entry.request.unique}", _WHERE[entry.where]]
+    if entry.zero_copied:
+        lines.append(f"pages in slot {entry.slot}")
+    reply = seen.replies.get(entry.request.unique)
+    return lines if reply is None else [*lines, f"reply, error {reply.error}, not committed"]
+
+
+def _buffer(number: int, holder: Entry | None, *, free: bool) -> list[str]:
+    title = f"buf {number}"
+    if free:
+        return [title, "free"]
+    if holder is None:
+        return [title, "in use"]
+    request = holder.request
+    return [title, f"{opcode_name(request.opcode)} unique={request.unique}" if request else "kept by an idle entry"]
+
+
+def _client(request: Request, client: Task | None) -> str:
+    if not request.client_tid:
+        return "the kernel"
+    if client is None:
+        return f"{request.client_tid}, not here"
+    words = printable(client.command or client.comm)
+    return f"{words if len(words) <= 40 else words[:39] + '~'}[{client.tid}] {client.state}"
+
+
+def _sleeps(task: Task | None) -> str:
+    return "" if task is None else " < ".join(task.sleeps_in[:2])
+
+
+def _threads(threads: list[Task]) -> Table:
+    table = _table("server's thread", "state", "sleeps in")
+    for thread in threads:
+        table.add_row(f"{printable(thread.comm)}[{thread.tid}]", thread.state, _sleeps(thread))
+    return table
