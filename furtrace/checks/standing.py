@@ -70,8 +70,8 @@ def _ring(seen: Seen) -> Iterator[Verdict]:
     if snapshot.has_ring and not lacking:
         return
     which = f"{_queues(lacking)} no entry" if snapshot.has_ring else "no queue has an entry"
-    who = f"{snapshot.waiting} request{'' if snapshot.waiting == 1 else 's'}"
-    yield _told(seen, NOT_READY, f"INIT agreed on io_uring, but {which}: the ring is not ready, and {who} wait for it.")
+    who = "1 request waits" if snapshot.waiting == 1 else f"{snapshot.waiting} requests wait"
+    yield _told(seen, NOT_READY, f"INIT agreed on io_uring, but {which}: the ring is not ready, and {who} for it.")
 
 
 def _queues(numbers: list[int]) -> str:

@@ -1,6 +1,7 @@
 """Addresses of kernel functions (``/proc/kallsyms``)."""
 
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 
 from furtrace.probe.errors import ProbeError
@@ -20,9 +21,7 @@ def fuse_functions() -> dict[str, int]:
         ProbeError: the addresses are hidden from this user.
     """
     found: dict[str, int] = {}
-    for line in _KALLSYMS.read_bytes().splitlines():
-        if not any(part in line for part in _PARTS):
-            continue
+    for line in _lines(_KALLSYMS.read_bytes()):
         address, kind, name = line.split()[:3]
         if kind in b"tTwW":
             found.setdefault(name.decode(), int(address, 16))
@@ -32,3 +31,16 @@ def fuse_functions() -> dict[str, int]:
             "not enough set `sysctl kernel.kptr_restrict=1`."
         )
     return found
+
+
+def _lines(text: bytes) -> Iterator[bytes]:
+    """The lines in which one of the parts occurs, in their order: a few hundred of some hundred thousand."""
+    starts: set[int] = set()
+    for part in _PARTS:
+        at = text.find(part)
+        while at >= 0:
+            starts.add(text.rfind(b"\n", 0, at) + 1)
+            at = text.find(part, at + 1)
+    for start in sorted(starts):
+        end = text.find(b"\n", start)
+        yield text[start : end if end >= 0 else len(text)]
