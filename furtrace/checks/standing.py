@@ -118,7 +118,7 @@ def _queued(seen: Seen) -> Iterator[Verdict]:
 def _waits(seen: Seen, queue: Queue, request: Request) -> Iterator[Verdict]:
     said = f"{_name(request)}, {_age(request)} old, waits in queue {queue.number}"
     served, idle = queue.count(InList.USERSPACE), queue.count(InList.AVAILABLE)
-    if queue.changed:
+    if queue.changed or seen.snapshot.moved:
         return
     if queue.pool is not None and not queue.pool.free:
         yield _told(seen, NO_BUFFER, f"{said}: none of its {queue.pool.buffers} buffers is free.", request)

@@ -16,7 +16,8 @@ from furtrace.cli.errors import InputError
 from furtrace.cli.outputs import write_lines
 from furtrace.cli.showing import show
 from furtrace.cli.stopping import Stopping
-from furtrace.export.inspected import connection_object
+from furtrace.export.inspected import connection_object, moves_object
+from furtrace.model.moves import moves
 from furtrace.model.slots import Reply, reply_in
 from furtrace.model.snapshot import Snapshot, decode
 from furtrace.probe import tasks
@@ -28,6 +29,8 @@ from furtrace.views.inspected import InspectedView
 
 FOUND: Final = 3
 """Exit status where something is wrong."""
+_APART: Final = 1.0
+"""Seconds between the snapshots of ``--diff``."""
 _AGAIN: Final = 0.1
 """Seconds after which what is wrong is looked at once more."""
 
@@ -47,6 +50,7 @@ class _Target:
               help="From when on a request that waits is worth a word.")  # fmt: skip
 @click.option("--memory", is_flag=True, help="With header slots and payload buffers of each queue, and who has them.")
 @click.option("--watch", metavar="SECONDS", type=click.FloatRange(min=0.1), help="Again and again, until Ctrl-C.")
+@click.option("--diff", is_flag=True, help="Look twice, a second apart, and say what moved.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON a connection.")
 def command(connection: int | None, mount: str | None, pid: int | None, **options: Any) -> None:
     """Look at the state of FUSE connections as the kernel has it now, without stopping anything.
@@ -75,12 +79,20 @@ def command(connection: int | None, mount: str | None, pid: int | None, **option
 
 def _show(inspector: "_Inspector", options: dict[str, Any]) -> bool:
     """Look, and show it; True: something is wrong."""
+    before = {}
+    if options["diff"]:
+        before = {seen.snapshot.number: seen.snapshot for seen in inspector.seen()}
+        time.sleep(_APART)
     inspected = inspector.look()
     for at, (seen, clients, found) in enumerate(inspected):
+        earlier = before.get(seen.snapshot.number)
+        moved = None if earlier is None else moves(earlier, seen.snapshot)
         if options["as_json"]:
-            write_lines([json.dumps(connection_object(seen, clients, found))])
+            told = connection_object(seen, clients, found)
+            told |= {} if moved is None else {"diff": moves_object(moved)}
+            write_lines([json.dumps(told)])
             continue
-        view = InspectedView(seen, clients, found, memory=options["memory"])
+        view = InspectedView(seen, clients, found, moved, memory=options["memory"])
         show(Group(Text(""), view) if at else view)
     return any(found for _, _, found in inspected)
 
@@ -103,14 +115,19 @@ class _Inspector:
         Raises:
             InputError: there is no such connection.
         """
-        inspected = [(seen, verdicts(seen)) for seen in self._seen()]
+        inspected = [(seen, verdicts(seen)) for seen in self.seen()]
         if any(found for _, found in inspected):
             time.sleep(_AGAIN)
-            later = {verdict.name for seen in self._seen() for verdict in verdicts(seen)}
+            later = {verdict.name for seen in self.seen() for verdict in verdicts(seen)}
             inspected = [(seen, [one for one in found if one.name in later]) for seen, found in inspected]
         return [(seen, _clients(seen.snapshot), found) for seen, found in inspected]
 
-    def _seen(self) -> list[Seen]:
+    def seen(self) -> list[Seen]:
+        """Each connection that is meant, as it is now.
+
+        Raises:
+            InputError: there is none.
+        """
         mounts = fuse_mounts()
         found = []
         for snapshot in decode(self._snapshots.take(), self._flags, has_modes=self._has_modes):

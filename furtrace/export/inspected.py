@@ -3,6 +3,7 @@
 from typing import Any
 
 from furtrace.checks.standing import Seen, Verdict
+from furtrace.model.moves import Moves
 from furtrace.model.snapshot import Connected, Entry, Queue, Request
 from furtrace.probe.tasks import Task
 from furtrace.wire.opcodes import opcode_name
@@ -38,6 +39,7 @@ def connection_object(seen: Seen, clients: dict[int, Task | None], found: list[V
         "waiting": snapshot.waiting,
         "queues_needed": snapshot.nr_queues if snapshot.has_ring else None,
         "references": snapshot.references if snapshot.has_ring else None,
+        "moved": snapshot.moved,
         "max_payload": snapshot.max_payload if snapshot.has_ring else None,
         "lengths": {where.name.lower(): length for where, length in snapshot.lengths.items()},
         "changed": sorted(where.name.lower() for where in snapshot.changed),
@@ -45,6 +47,17 @@ def connection_object(seen: Seen, clients: dict[int, Task | None], found: list[V
         "requests": [request_object(request, clients) for request in snapshot.all_requests()],
         "threads": [task_object(thread) for thread in seen.threads],
         "findings": [_verdict(verdict) for verdict in found],
+    }
+
+
+def moves_object(moved: Moves) -> dict[str, Any]:
+    """What moved between two snapshots: requests, by their unique."""
+    return {
+        "seconds": moved.seconds,
+        "ended": [request.unique for request in moved.ended],
+        "came": [request.unique for request in moved.came],
+        "moved": [request.unique for request in moved.moved],
+        "stayed": [request.unique for request in moved.stayed],
     }
 
 

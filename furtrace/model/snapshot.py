@@ -226,6 +226,11 @@ class Snapshot:
     def _entries(self, number: int) -> list[Entry]:
         return self.queues[number].entries
 
+    @property
+    def moved(self) -> int:
+        """Entries that were in none of the lists, as they went from one to another while these were read."""
+        return max(0, self.references - sum(len(queue.entries) for queue in self.queues.values()))
+
     def held(self) -> Iterator[Request]:
         """Requests that entries have."""
         for queue in self.queues.values():
@@ -240,13 +245,16 @@ class Snapshot:
 def hertz(jiffies: int, ns: int) -> int | None:
     """How often a second the kernel counts jiffies: the rate at which that count began 5 minutes before 2**32.
 
-    See INITIAL_JIFFIES (include/linux/jiffies.h). None: none of the usual rates fits.
+    See INITIAL_JIFFIES (include/linux/jiffies.h). None: none of the usual rates fits, or more than one, as for some
+    seconds about five minutes after the boot.
     """
-    for rate in (100, 250, 300, 1000):
-        elapsed = (jiffies - (_LOW + 1 - 300 * rate)) / rate
-        if abs(elapsed - ns / 1e9) < max(1.0, ns / 1e9 * 0.001):
-            return rate
-    return None
+    fitting = [rate for rate in (100, 250, 300, 1000) if _fits(rate, jiffies, ns / 1e9)]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _fits(rate: int, jiffies: int, seconds: float) -> bool:
+    elapsed = (jiffies - (_LOW + 1 - 300 * rate)) / rate
+    return abs(elapsed - seconds) < max(1.0, seconds * 0.001)
 
 
 class _Decoder:
@@ -272,6 +280,9 @@ class _Decoder:
             self._part(self._found[number], kind, row)
 
     def snapshots(self) -> list[Snapshot]:
+        for snapshot in self._found.values():
+            for queue in snapshot.queues.values():
+                _settle(queue)
         for number, servers in self._servers.items():
             if number in self._found:
                 self._found[number].servers = servers
@@ -352,6 +363,16 @@ class _Decoder:
             where=where,
             queue=queue,
         )
+
+
+def _settle(queue: Queue) -> None:
+    """An entry that went from one list to another meanwhile is in both, or in none: the last place is kept."""
+    last = {entry.address: entry for entry in queue.entries}
+    if len(last) == len(queue.entries):
+        return
+    queue.changed |= {entry.where for entry in queue.entries if last[entry.address] is not entry}
+    queue.changed |= {last[entry.address].where for entry in queue.entries if last[entry.address] is not entry}
+    queue.entries = list(last.values())
 
 
 def _with_free(pool: Pool, values: Any) -> Pool:

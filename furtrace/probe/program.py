@@ -158,31 +158,55 @@ def preemptible(types: KernelTypes) -> Preemptible:
     return Preemptible.ALL if types.function_id("init_srcu_struct_fast") else Preemptible.AT_FUNCTIONS
 
 
-def run_iterator(bpf: Any, function: str) -> bytes:
-    """Run a BPF iterator over open files, of a compiled program once and return all that it wrote.
+class LoadedIterator:
+    """A BPF iterator over open files, of a compiled program, that can be run again and again.
 
     bcc's Python has no call to attach an iterator, and loads one of each kind alone; libbpf's calls are used.
+
+    Args:
+        bpf: bcc's object.
+        function: its name in the sources.
 
     Raises:
         ProbeError: the kernel refuses it.
     """
-    lib = libbpf()
-    target = Target(_ITERATOR, running_kernel().function_id(_TASK_FILE))
-    with contextlib.ExitStack() as stack:
+
+    def __init__(self, bpf: Any, function: str) -> None:
+        self._function = function
+        target = Target(_ITERATOR, running_kernel().function_id(_TASK_FILE))
         try:
             code = direct.resolved(bytes(bpf.dump_func(function.encode())), running_kernel())
-            program = load(code, target)
+            self._program = load(code, target)
         except OSError as error:
             raise ProbeError(f"The kernel refuses the BPF iterator {function}: {error.strerror}.") from error
-        stack.callback(os.close, program)
-        link = lib.bpf_link_create(program, 0, _ITERATOR, None)
-        if link >= 0:
-            stack.callback(os.close, link)
-        iterator = lib.bpf_iter_create(link) if link >= 0 else -1
-        if iterator < 0:
-            raise ProbeError(f"The kernel refuses the BPF iterator {function}: {os.strerror(ctypes.get_errno())}.")
-        stack.callback(os.close, iterator)
-        return b"".join(iter(lambda: os.read(iterator, 1 << 16), b""))
+
+    def run(self) -> bytes:
+        """Run it once, and return all that it wrote.
+
+        Raises:
+            ProbeError: the kernel refuses it.
+        """
+        lib = libbpf()
+        with contextlib.ExitStack() as stack:
+            link = lib.bpf_link_create(self._program, 0, _ITERATOR, None)
+            if link >= 0:
+                stack.callback(os.close, link)
+            iterator = lib.bpf_iter_create(link) if link >= 0 else -1
+            if iterator < 0:
+                reason = os.strerror(ctypes.get_errno())
+                raise ProbeError(f"The kernel refuses the BPF iterator {self._function}: {reason}.")
+            stack.callback(os.close, iterator)
+            return b"".join(iter(lambda: os.read(iterator, 1 << 16), b""))
+
+    def close(self) -> None:
+        """Let the kernel forget it."""
+        os.close(self._program)
+
+
+def run_iterator(bpf: Any, function: str) -> bytes:
+    """Run a BPF iterator once, and return all that it wrote; as :class:`LoadedIterator`."""
+    with contextlib.closing(LoadedIterator(bpf, function)) as iterator:
+        return iterator.run()
 
 
 _SHARED: Final = ("request.h", "ring.h", "buffers.h")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.filters import Filters
-from furtrace.probe.program import compile_program, run_iterator
+from furtrace.probe.program import LoadedIterator, compile_program
 from furtrace.probe.vantage import Plan
 
 ROW: Final = np.dtype(
@@ -49,6 +49,7 @@ class Snapshots:
 
     def _load(self) -> None:
         self._bpf: Any = compile_program(("inspected.c",), Filters(), Plan(macros={"FT_ROWS": self._room}), 1)
+        self._iterator = LoadedIterator(self._bpf, "ft_inspected")
         size = self._room * ROW.itemsize
         self._memory = mmap.mmap(self._bpf["rows"].map_fd, size, mmap.MAP_SHARED, mmap.PROT_READ)
 
@@ -61,6 +62,7 @@ class Snapshots:
     def close(self) -> None:
         """Free the maps."""
         self._memory.close()
+        self._iterator.close()
         self._bpf.cleanup()
 
     def take(self) -> Rows:
@@ -70,18 +72,22 @@ class Snapshots:
             ProbeError: the kernel refuses it, or there is more than can be taken.
         """
         while True:
-            count = self._run()
+            count = self._count = self._run()
             if count <= self._room:
-                return np.frombuffer(self._memory[: count * ROW.itemsize], ROW)
+                return self.rows()
             if count > _MOST:
                 raise ProbeError(f"There are {count} entries and requests on this machine, too many to be read.")
             self.close()
             self._room = 1 << count.bit_length()  # and some more, as there may be more next time
             self._load()
 
+    def rows(self) -> Rows:
+        """The rows of the last one, once more."""
+        return np.frombuffer(self._memory[: self._count * ROW.itemsize], ROW)
+
     def _run(self) -> int:
         counts, walked = self._bpf["row_count"], self._bpf["walked"]
         counts[counts.Key(0)] = counts.Leaf(0)
         walked.clear()
-        run_iterator(self._bpf, "ft_inspected")
+        self._iterator.run()
         return int(counts[counts.Key(0)].value)

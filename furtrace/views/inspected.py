@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from furtrace.checks.standing import Seen, Verdict
+from furtrace.model.moves import Moves
 from furtrace.model.snapshot import Connected, Entry, InList, Queue, Request, Snapshot
 from furtrace.probe.tasks import Task
 from furtrace.views.findings import STYLES
@@ -42,11 +43,20 @@ class InspectedView:
         seen: its state.
         clients: of its requests, by their thread.
         found: what is wrong.
+        moved: since an earlier snapshot; None: there is none.
         memory: with the picture of each queue's memory.
     """
 
-    def __init__(self, seen: Seen, clients: dict[int, Task | None], found: list[Verdict], *, memory: bool) -> None:
-        self._seen, self._clients, self._found, self._memory = seen, clients, found, memory
+    def __init__(
+        self,
+        seen: Seen,
+        clients: dict[int, Task | None],
+        found: list[Verdict],
+        moved: Moves | None = None,
+        *,
+        memory: bool,
+    ) -> None:
+        self._seen, self._clients, self._found, self._moved, self._memory = seen, clients, found, moved, memory
 
     def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self._parts(drawn_width(options.max_width))
@@ -67,6 +77,9 @@ class InspectedView:
             yield self._requests(requests)
         if len(requests) > _MOST_REQUESTS:
             yield Text(f"  and {len(requests) - _MOST_REQUESTS} more requests, which --json has.")
+        if self._moved is not None:
+            yield Text("")
+            yield Text(_moves(self._moved), overflow="fold")
         if self._found and self._seen.threads:
             yield Text("")
             yield _threads(self._seen.threads)
@@ -95,6 +108,14 @@ class InspectedView:
             rule = verdict.finding.rule
             severity = (f"{rule.severity.name} ", STYLES[rule.severity])
             yield Text.assemble(severity, (rule.id, "bold"), f": {verdict.finding.sentence}", overflow="fold")
+
+
+def _moves(moved: Moves) -> str:
+    if moved.stands_still:
+        return f"In {moved.seconds:.1f} s nothing moved: all {len(moved.stayed)} requests are where they were."
+    parts = {"ended": moved.ended, "came and wait": moved.came, "moved on": moved.moved, "stayed": moved.stayed}
+    counts = ", ".join(f"{len(requests)} {what}" for what, requests in parts.items())
+    return f"In {moved.seconds:.1f} s, of the requests that were seen: {counts}."
 
 
 def _nothing(seen: Seen) -> str:
@@ -142,6 +163,8 @@ def _about(snapshot: Snapshot) -> Iterator[str]:
         f"requests: {snapshot.waiting}; background: {snapshot.num_background} of {snapshot.max_background}, "
         f"{snapshot.active_background} under way"
     )
+    if snapshot.moved:
+        yield f"{snapshot.moved} of the entries moved from one list to another while these were read"
     if snapshot.changed:
         yield f"changed while it was read: {', '.join(sorted(where.name.lower() for where in snapshot.changed))}"
 

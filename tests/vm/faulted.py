@@ -1,7 +1,8 @@
 """Commits faults with the demo server, one after another, while one `furtrace check` runs: ``faulted.py FOLDER NAME…``.
 
 What it leaves in FOLDER: ``findings.jsonl``, the check's output; for each fault ``NAME.json``, when it was, and
-``NAME.jsonl``, what the server says of it.
+``NAME.jsonl``, what the server says of it. Then ``inspected.json``, what `furtrace inspect` says of a server whose only
+buffer is held by a request that it never answers, and ``inspected.jsonl``, what that server says.
 """
 
 import json
@@ -9,12 +10,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from furtrace.demo.enable import enable_uring
+from furtrace.demo.modes import Mode
 from furtrace.demo.process import DemoServer
 from tests.live.demo.conftest import Client
 from tests.live.demo.faultcases import CASES
@@ -31,11 +33,7 @@ def checking(folder: Path) -> Iterator[None]:
     with (folder / "findings.jsonl").open("wb") as out, said.open("wb") as err:
         process = subprocess.Popen([sys.executable, "-m", "furtrace", "check", "--json"], stdout=out, stderr=err)
     try:
-        end = time.monotonic() + PATIENCE
-        while b"Ctrl-C ends" not in said.read_bytes():
-            assert process.poll() is None, said.read_text()
-            assert time.monotonic() < end, "furtrace does not get to tracing"
-            time.sleep(0.1)
+        wait_until(lambda: b"Ctrl-C ends" in said.read_bytes())
         yield
         process.send_signal(signal.SIGINT)
         process.wait(PATIENCE)
@@ -57,12 +55,39 @@ def commit(folder: Path, name: str) -> None:
     (folder / f"{name}.json").write_text(json.dumps(facts))
 
 
+def inspect(folder: Path) -> None:
+    """Have a pool without a free buffer inspected."""
+    said = folder / "inspected.jsonl"
+    with DemoServer(mode=Mode.POOL, fault="no-answer", depth=2, buffers=1, log_faults=said) as server:
+        Client(server.mountpoint, "write").process.communicate(timeout=PATIENCE)
+        clients = [Client(server.mountpoint, "read")]
+        wait_until(lambda: said.read_text() != "")
+        clients.append(Client(server.mountpoint, "space"))
+        time.sleep(2 * SETTLED)
+        asked = ("--json", "--connection", str(server.connection), "--unanswered", str(SETTLED))
+        with (folder / "inspected.json").open("wb") as out:
+            subprocess.run([sys.executable, "-m", "furtrace", "inspect", *asked], stdout=out, check=False)
+        for client in clients:
+            client.process.kill()
+    for client in clients:
+        client.process.communicate(timeout=PATIENCE)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for a condition."""
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
 def main() -> None:
     """Commit them."""
     folder, names = Path(sys.argv[1]), sys.argv[2:]
     with enable_uring(), checking(folder):
         for name in names:
             commit(folder, name)
+        inspect(folder)
 
 
 if __name__ == "__main__":

@@ -141,8 +141,9 @@ def test_a_server_that_is_stopped(
     stopped(server)
     client = begin(server.mountpoint, "space")
     hung(client)
-    found = inspect(server)
+    found = inspect(server, "--diff")
     assert (found.status, found.rules) == (FOUND, ["not-fetched"])
+    assert found.told["diff"]["stayed"] == [found.told["requests"][0]["unique"]]
     assert "The server is stopped: kill -CONT lets it go on." in found.told["findings"][0]["sentence"]
     (request,) = found.told["requests"]
     assert (request["op"], request["client_tid"]) == ("STATFS", client.process.pid)

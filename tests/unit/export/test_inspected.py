@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from furtrace.checks.standing import Seen, verdicts
-from furtrace.export.inspected import connection_object
+from furtrace.export.inspected import connection_object, moves_object
+from furtrace.model.moves import moves
 from furtrace.model.slots import Reply
 from furtrace.model.snapshot import decode
 from furtrace.probe.snapshot import ROW
@@ -36,6 +37,7 @@ def test_every_member_is_explained() -> None:
     objects = [connection_object(state, {4711: CLIENT}, verdicts(state))]
     real = decode(np.frombuffer(REAL.read_bytes(), ROW), FLAGS, has_modes=True)
     objects += [connection_object(Seen(one), {}, []) for one in real]
+    objects.append(moves_object(moves(state.snapshot, state.snapshot)))
     text = PAGE.read_text()
     section = text[text.index(".Ss JSON lines") : text.index(".Sh EXIT STATUS")]
     explained = set(re.findall(r"[a-z_]+", section))

@@ -107,6 +107,22 @@ def test_lists_that_changed_meanwhile() -> None:
     assert (found.lengths, found.changed) == ({InList.PROCESSING: 9}, {InList.PROCESSING})
 
 
+def test_entries_that_moved_while_lists_were_read() -> None:
+    rows = [
+        row(RowKind.QUEUE, queue=0),
+        row(RowKind.ENTRY, queue=0, list=InList.AVAILABLE, address=1),
+        row(RowKind.ENTRY, queue=0, list=InList.AVAILABLE, address=2),
+        row(RowKind.ENTRY, queue=0, list=InList.USERSPACE, address=1),
+    ]
+    found = snapshot(*rows)
+    assert [(one.address, one.where) for one in found.queues[0].entries] == [
+        (1, InList.USERSPACE),
+        (2, InList.AVAILABLE),
+    ]
+    assert found.queues[0].changed == {InList.AVAILABLE, InList.USERSPACE}
+    assert found.moved == 8 - 2
+
+
 @pytest.mark.parametrize("made", [0, JIFFIES + 1])
 def test_an_age_that_is_not_known(made: int) -> None:
     values = (*request(2)[:4], made, 0)
@@ -115,7 +131,8 @@ def test_an_age_that_is_not_known(made: int) -> None:
 
 @given(st.sampled_from([100, 250, 300, 1000]), st.integers(1, 10**9))
 def test_the_rate_of_jiffies(rate: int, seconds: int) -> None:
-    assert hertz((1 << 32) - 300 * rate + rate * seconds, seconds * 10**9) == rate
+    found = hertz((1 << 32) - 300 * rate + rate * seconds, seconds * 10**9)
+    assert found == rate or (found is None and 290 <= seconds <= 310)
 
 
 def test_no_rate_fits() -> None:
