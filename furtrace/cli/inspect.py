@@ -1,9 +1,11 @@
 """``furtrace inspect``."""
 
+import contextlib
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -12,7 +14,7 @@ from rich.console import Group
 from rich.text import Text
 
 from furtrace.checks.standing import Seen, Verdict, verdicts
-from furtrace.cli.errors import InputError
+from furtrace.cli.errors import InputError, OutputError
 from furtrace.cli.outputs import write_lines
 from furtrace.cli.showing import show
 from furtrace.cli.stopping import Stopping
@@ -66,7 +68,7 @@ def command(connection: int | None, mount: str | None, pid: int | None, **option
       furtrace inspect --json
     """  # noqa: D301 - click wants the control character itself
     target = _Target(connection, None if mount is None else os.path.realpath(mount), pid)
-    with Snapshots() as snapshots, Stopping() as stopping:
+    with Snapshots() as snapshots, Stopping() as stopping, _writing():
         inspector = _Inspector(snapshots, target, options["unanswered"])
         found = _show(inspector, options)
         while options["watch"] is not None and stopping.signal is None:
@@ -75,6 +77,21 @@ def command(connection: int | None, mount: str | None, pid: int | None, **option
                 show("")
                 found = _show(inspector, options)
     sys.exit(FOUND if found else 0)
+
+
+@contextlib.contextmanager
+def _writing() -> Iterator[None]:
+    """What can't be written is said in a sentence.
+
+    Raises:
+        OutputError: it can't.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        raise  # click ends quietly
+    except OSError as error:
+        raise OutputError(error) from None
 
 
 def _show(inspector: "_Inspector", options: dict[str, Any]) -> bool:

@@ -55,8 +55,9 @@ rm -f main.c main? sparse copy direct
 
 def shell(mount: Path) -> None:
     """What people do from a shell; not every server can do all of it."""
-    command = ["bash", "-c", SHELL, "soak", str(mount), str(REPOSITORY)]
-    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False, timeout=PATIENCE)
+    limit = ["timeout", "--signal=KILL", str(PATIENCE)]  # of a machine that is emulated; it ends all that bash began
+    command = [*limit, "bash", "-c", SHELL, "soak", str(mount), str(REPOSITORY)]
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
 
 
 def reading(mount: Path) -> None:

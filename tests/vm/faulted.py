@@ -1,8 +1,7 @@
 """Commits faults with the demo server, one after another, while one `furtrace check` runs: ``faulted.py FOLDER NAME…``.
 
 What it leaves in FOLDER: ``findings.jsonl``, the check's output; for each fault ``NAME.json``, when it was, and
-``NAME.jsonl``, what the server says of it. Then ``inspected.json``, what `furtrace inspect` says of a server whose only
-buffer is held by a request that it never answers, and ``inspected.jsonl``, what that server says.
+``NAME.jsonl``, what the server says of it.
 """
 
 import json
@@ -16,7 +15,6 @@ from pathlib import Path
 from typing import Final
 
 from furtrace.demo.enable import enable_uring
-from furtrace.demo.modes import Mode
 from furtrace.demo.process import DemoServer
 from tests.live.demo.conftest import Client
 from tests.live.demo.faultcases import CASES
@@ -55,24 +53,6 @@ def commit(folder: Path, name: str) -> None:
     (folder / f"{name}.json").write_text(json.dumps(facts))
 
 
-def inspect(folder: Path) -> None:
-    """Have a pool without a free buffer inspected."""
-    said = folder / "inspected.jsonl"
-    with DemoServer(mode=Mode.POOL, fault="no-answer", depth=2, buffers=1, log_faults=said) as server:
-        Client(server.mountpoint, "write").process.communicate(timeout=PATIENCE)
-        clients = [Client(server.mountpoint, "read")]
-        wait_until(lambda: said.read_text() != "")
-        clients.append(Client(server.mountpoint, "space"))
-        time.sleep(2 * SETTLED)
-        asked = ("--json", "--connection", str(server.connection), "--unanswered", str(SETTLED))
-        with (folder / "inspected.json").open("wb") as out:
-            subprocess.run([sys.executable, "-m", "furtrace", "inspect", *asked], stdout=out, check=False)
-        for client in clients:
-            client.process.kill()
-    for client in clients:
-        client.process.communicate(timeout=PATIENCE)
-
-
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for a condition."""
     end = time.monotonic() + PATIENCE
@@ -87,7 +67,6 @@ def main() -> None:
     with enable_uring(), checking(folder):
         for name in names:
             commit(folder, name)
-        inspect(folder)
 
 
 if __name__ == "__main__":

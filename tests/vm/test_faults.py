@@ -51,24 +51,6 @@ def test_a_fault_is_found(name: str, faulted: Completed, reported: Machine) -> N
     assert told <= {line["unique"] for line in committed} or name in OF_ANOTHER
 
 
-def test_a_pool_without_a_free_buffer_is_inspected(faulted: Completed, reported: Machine) -> None:
-    """What the kernel's lists and bitmap say is what the server and its clients know."""
-    assert faulted.status == 0, f"{faulted.stdout}\n{faulted.stderr}"
-    (committed,) = [json.loads(line) for line in (reported.results / "inspected.jsonl").read_text().splitlines()]
-    told = json.loads((reported.results / "inspected.json").read_text())
-    by_rule = {one["rule"]: one for one in told["findings"]}
-    assert set(by_rule) == {"unanswered", "no-buffer"}
-    assert by_rule["unanswered"]["unique"] == committed["unique"]
-    operations = {request["unique"]: request["op"] for request in told["requests"]}
-    assert operations == {committed["unique"]: "READ", by_rule["no-buffer"]["unique"]: "STATFS"}
-    queue = next(one for one in told["queues"] if one["queue"] == committed["queue"])
-    assert (queue["mode"], queue["pool"]["buffers"], queue["pool"]["free"]) == ("pool", 1, [])
-    assert [(entry["unique"], entry["buffer"]) for entry in queue["entries"] if entry["unique"]] == [
-        (committed["unique"], 0)
-    ]
-    assert all(one["pool"]["free"] == [0] for one in told["queues"] if one is not queue)
-
-
 def test_the_kernel_complains_of_nothing(faulted: Completed, reported: Machine) -> None:
     """Last of its kernel's."""
     assert faulted.status == 0, f"{faulted.stdout}\n{faulted.stderr}"

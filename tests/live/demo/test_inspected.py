@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pytest
 
 from furtrace.demo.affinity import possible_cpus
 from furtrace.demo.process import DemoServer
-from tests.live.conftest import run_furtrace
+from tests.live.conftest import FURTRACE, run_furtrace
 from tests.live.demo.conftest import CPU, Begin, Client, Faulty, Start, eventually, witnessed
 
 pytestmark = pytest.mark.live
@@ -203,3 +204,10 @@ def test_what_is_not_there(options: tuple[str, ...], said: str) -> None:
     done = run_furtrace("inspect", *options)
     assert (done.returncode, done.stdout) == (1, "")
     assert said in done.stderr
+
+
+def test_a_full_disk(start: Start) -> None:
+    start(depth=2)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run([*FURTRACE, "inspect"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, "No space left" in done.stderr, "Traceback" in done.stderr) == (1, True, False)
