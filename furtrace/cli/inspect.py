@@ -24,10 +24,11 @@ from furtrace.model.slots import Reply, reply_in
 from furtrace.model.snapshot import Snapshot, decode
 from furtrace.probe import tasks
 from furtrace.probe.btf import running_kernel
-from furtrace.probe.mounts import fuse_mounts
+from furtrace.probe.mounts import fuse_mounts, mounted_at
 from furtrace.probe.snapshot import Snapshots
 from furtrace.trace.record import HEADER_SIZE
 from furtrace.views.inspected import InspectedView
+from furtrace.wire.text import printable
 
 FOUND: Final = 3
 """Exit status where something is wrong."""
@@ -67,7 +68,7 @@ def command(connection: int | None, mount: str | None, pid: int | None, **option
       furtrace inspect --pid 4711 --memory
       furtrace inspect --json
     """  # noqa: D301 - click wants the control character itself
-    target = _Target(connection, None if mount is None else os.path.realpath(mount), pid)
+    target = _Target(connection, mount, pid)
     with Snapshots() as snapshots, Stopping() as stopping, _writing():
         inspector = _Inspector(snapshots, target, options["unanswered"])
         found = _show(inspector, options)
@@ -145,30 +146,26 @@ class _Inspector:
         Raises:
             InputError: there is none.
         """
-        mounts = fuse_mounts()
-        found = []
+        mounts, found = fuse_mounts(), []
+        at = None if self._target.mount is None else mounted_at(self._target.mount, mounts)
         for snapshot in decode(self._snapshots.take(), self._flags, has_modes=self._has_modes):
             places = tuple(mount.mountpoint for mount in mounts if mount.connection == snapshot.number)
             placed = replace(snapshot, mountpoints=places)
-            if self._is_wanted(placed):
+            if self._is_wanted(placed) and (at is None or at.connection == placed.number):
                 threads = [thread for pid in sorted(placed.servers) for thread in tasks.threads(pid)]
                 found.append(Seen(placed, threads, _replies(placed), self._least_s))
-        if not found:
+        if not found or (at is None and self._target.mount is not None):
             raise InputError(_nothing(self._target))
         return found
 
     def _is_wanted(self, snapshot: Snapshot) -> bool:
         target = self._target
-        return (
-            target.connection in (None, snapshot.number)
-            and (target.mount is None or target.mount in snapshot.mountpoints)
-            and (target.pid is None or target.pid in snapshot.servers)
-        )
+        return target.connection in (None, snapshot.number) and (target.pid is None or target.pid in snapshot.servers)
 
 
 def _nothing(target: _Target) -> str:
     if target.mount is not None:
-        return f"No process here serves a FUSE mount on {target.mount}; furtrace doctor lists all."
+        return f"No process here serves a FUSE mount on {_path(target.mount)}; furtrace doctor lists all."
     if target.pid is not None:
         return f"Process {target.pid} serves no FUSE connection; furtrace doctor lists all."
     if target.connection is not None:
@@ -176,18 +173,21 @@ def _nothing(target: _Target) -> str:
     return "No process here serves a FUSE connection."
 
 
+def _path(path: str) -> str:
+    return printable(os.fsencode(path))
+
+
 def _replies(snapshot: Snapshot) -> dict[int, Reply]:
-    """Replies that lie in header slots of entries which the server has."""
+    """Replies that lie in header slots of entries which the server has, by the unique of their request."""
+    entries = [entry for queue in snapshot.queues.values() for entry in queue.entries if entry.headers]
+    held = [(entry.headers, entry.request) for entry in entries if entry.request is not None]
     found = {}
-    for queue in snapshot.queues.values():
-        for entry in queue.entries:
-            if entry.request is None or not entry.headers:
-                continue
-            for pid in snapshot.servers:
-                header = tasks.memory(pid, entry.headers, HEADER_SIZE)
-                reply = reply_in(header, entry.request) if header is not None else None
-                if reply is not None:
-                    found[entry.request.unique] = reply
+    for pid in snapshot.servers if held else ():
+        headers = tasks.memory(pid, [address for address, _ in held], HEADER_SIZE)
+        for header, (_, request) in zip(headers, held, strict=True):
+            reply = reply_in(header, request) if header is not None else None
+            if reply is not None:
+                found[request.unique] = reply
     return found
 
 

@@ -1,19 +1,30 @@
-"""Threads of this machine, their memory, and what they wait for, by proc(5). One that is gone is no error."""
+"""Threads of this machine, their memory, and what they wait for, by proc(5). One that is gone is no error.
 
+To read a process's memory, and its command line is there, the kernel takes a lock of it, which a thread that hangs may
+hold. So that is waited for no longer than a moment.
+"""
+
+import contextlib
 import os
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 _MOST_STACK: Final = 3
+_PATIENCE: Final = 0.3
+"""Seconds for which the memory of a process is waited for."""
+Read = TypeVar("Read")
 
 
 @dataclass(frozen=True)
 class Task:
     """A thread.
 
-    ``comm``, ``command``: as bytes; the command line with blanks between its words, empty for a thread of the kernel.
-    ``state``: the letter of proc_pid_stat(5): R runs, S sleeps, D sleeps and can't be interrupted, T is stopped.
+    ``comm``, ``command``: as bytes; the command line with blanks between its words, empty for a thread of the kernel,
+    or if it can't be read in time. ``state``: the letter of proc_pid_stat(5): R runs, S sleeps, D sleeps and can't be
+    interrupted, T is stopped.
     ``sleeps_in``: functions of the kernel, innermost first; empty: it runs, or that is not to be seen.
     """
 
@@ -31,11 +42,12 @@ def task(tid: int) -> Task | None:
     try:
         name, _, rest = (folder / "stat").read_bytes().partition(b"(")[2].rpartition(b")")
         status = (folder / "status").read_bytes()
-        command = (folder / "cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
+        command = _in_time((folder / "cmdline").read_bytes) or b""
     except OSError:
         return None
     pid = next((int(line.split()[1]) for line in status.splitlines() if line.startswith(b"Tgid:")), tid)
-    return Task(tid, pid, name, command, rest.split()[0].decode(), _sleeps_in(folder))
+    words = command.rstrip(b"\0").replace(b"\0", b" ")
+    return Task(tid, pid, name, words, rest.split()[0].decode(), _sleeps_in(folder))
 
 
 def _sleeps_in(folder: Path) -> tuple[str, ...]:
@@ -61,16 +73,36 @@ def threads(pid: int) -> list[Task]:
     return [found for number in numbers if (found := task(number)) is not None]
 
 
-def memory(pid: int, address: int, size: int) -> bytes | None:
-    """What a process has at an address; None: it is gone, or nothing is there."""
-    try:
-        descriptor = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
+def memory(pid: int, addresses: Sequence[int], size: int) -> list[bytes | None]:
+    """What a process has at each address; None: it is gone, nothing is there, or it can't be read in time."""
+    found: list[bytes | None] = [None] * len(addresses)
+
+    def read() -> None:
+        with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:  # noqa: PTH123
+            for at, address in enumerate(addresses):
+                found[at] = _read_at(file.fileno(), address, size)
+
+    _in_time(read)
+    return list(found)
+
+
+def _read_at(descriptor: int, address: int, size: int) -> bytes | None:
     try:
         found = os.pread(descriptor, size, address)
     except (OSError, OverflowError):
         return None
-    finally:
-        os.close(descriptor)
     return found if len(found) == size else None
+
+
+def _in_time(read: Callable[[], Read]) -> Read | None:
+    """What is read; None: it can't be, or not in time. The thread that waits for it ends with this process."""
+    found: list[Read] = []
+
+    def work() -> None:
+        with contextlib.suppress(OSError):
+            found.append(read())
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    thread.join(_PATIENCE)
+    return found[0] if found else None

@@ -148,6 +148,8 @@ def test_a_server_that_is_stopped(
     assert "The server is stopped: kill -CONT lets it go on." in found.told["findings"][0]["sentence"]
     (request,) = found.told["requests"]
     assert (request["op"], request["client_tid"]) == ("STATFS", client.process.pid)
+    by_mount = run_furtrace("inspect", "--json", "--mount", str(server.mountpoint))  # which it must not touch
+    assert json.loads(by_mount.stdout)["connection"] == server.connection
     # A stopped thread may or may not do what io_uring has it do, to take the request.
     rules = {"pending": "not-fetched", "with_request": "not-fetched", "userspace": "unanswered"}
     assert found.rules == [rules[request["list"]]]
