@@ -15,23 +15,26 @@ from furtrace.probe.tasks import Task
 from furtrace.views.findings import STYLES
 from furtrace.views.fitting import drawn_width
 from furtrace.views.flow_memory import boxes, gauge
+from furtrace.views.wrapping import wrapped
 from furtrace.wire.opcodes import opcode_name
 from furtrace.wire.text import printable
 
 _MOST_REQUESTS: Final = 50
 _MOST_BUFFERS: Final = 64
+_HANG: Final = 4
+"""By how many columns a line that goes on is set in."""
 _WHERE: Final = {
     InList.AVAILABLE: "idle",
-    InList.WITH_REQUEST: "on its way to the server",
-    InList.COMMIT: "being committed",
-    InList.USERSPACE: "in the server's hands",
+    InList.WITH_REQUEST: "sent",
+    InList.COMMIT: "commit",
+    InList.USERSPACE: "server",
     InList.RELEASED: "released",
-    InList.QUEUED: "waits for an entry",
-    InList.QUEUED_BACKGROUND: "waits, background",
-    InList.PENDING: "waits to be read",
-    InList.BACKGROUND: "waits, background",
-    InList.PROCESSING: "in the server's hands",
-    InList.IO: "being copied",
+    InList.QUEUED: "queued",
+    InList.QUEUED_BACKGROUND: "queued, bg",
+    InList.PENDING: "unread",
+    InList.BACKGROUND: "queued, bg",
+    InList.PROCESSING: "server",
+    InList.IO: "copied",
 }
 """Where an entry or a request is, in words."""
 
@@ -63,8 +66,9 @@ class InspectedView:
 
     def _parts(self, width: int) -> Iterator[RenderableType]:
         snapshot = self._seen.snapshot
-        yield Text(_title(snapshot), "bold", overflow="fold")
-        yield from (Text(f"  {line}", overflow="fold") for line in _about(snapshot))
+        yield from _lines(_title(snapshot), width, "bold")
+        for about in _about(snapshot):
+            yield from _lines(f"  {about}", width)
         if snapshot.queues:
             yield Text("")
             yield _queues(snapshot)
@@ -79,12 +83,12 @@ class InspectedView:
             yield Text(f"  and {len(requests) - _MOST_REQUESTS} more requests, which --json has.")
         if self._moved is not None:
             yield Text("")
-            yield Text(_moves(self._moved), overflow="fold")
+            yield from _lines(_moves(self._moved), width)
         if self._found and self._seen.threads:
             yield Text("")
             yield _threads(self._seen.threads)
         yield Text("")
-        yield from self._verdict()
+        yield from self._verdict(width)
 
     def _requests(self, requests: list[Request]) -> Table:
         table = _table("age", "unique", "operation", "queue", "where", "client", "sleeps in")
@@ -97,17 +101,19 @@ class InspectedView:
                 "dev" if request.queue is None else str(request.queue),
                 _WHERE[request.where] + (", given up" if "FR_INTERRUPTED" in request.flags else ""),
                 _client(request, client),
-                _sleeps(client),
+                "" if client is None else "".join(client.sleeps_in[:1]),
             )
         return table
 
-    def _verdict(self) -> Iterator[Text]:
+    def _verdict(self, width: int) -> Iterator[Text]:
         if not self._found:
-            yield Text(_nothing(self._seen), "bold")
+            yield from _lines(_nothing(self._seen), width, "bold")
         for verdict in self._found:
             rule = verdict.finding.rule
-            severity = (f"{rule.severity.name} ", STYLES[rule.severity])
-            yield Text.assemble(severity, (rule.id, "bold"), f": {verdict.finding.sentence}", overflow="fold")
+            for line in _lines(f"{rule.severity.name} {rule.id}: {verdict.finding.sentence}", width):
+                line.highlight_regex(rf"^{rule.severity.name}\b", STYLES[rule.severity])
+                line.highlight_regex(rf"(?<= ){rule.id}(?=:)", "bold")
+                yield line
 
 
 def _moves(moved: Moves) -> str:
@@ -116,6 +122,12 @@ def _moves(moved: Moves) -> str:
     parts = {"ended": moved.ended, "came and wait": moved.came, "moved on": moved.moved, "stayed": moved.stayed}
     counts = ", ".join(f"{len(requests)} {what}" for what, requests in parts.items())
     return f"In {moved.seconds:.1f} s, of the requests that were seen: {counts}."
+
+
+def _lines(text: str, width: int, style: str = "") -> Iterator[Text]:
+    """A text, broken where it does not fit."""
+    for at, line in enumerate(wrapped(text, width, _HANG)):
+        yield Text(f"{' ' * _HANG if at else ''}{line}", style, no_wrap=True, overflow="ignore")
 
 
 def _nothing(seen: Seen) -> str:
