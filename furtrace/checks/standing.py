@@ -8,7 +8,7 @@ from furtrace.checks.setup import NOT_READY
 from furtrace.checks.waiting import MAY_WAIT, NO_BUFFER, NO_ENTRY, NOT_FETCHED, UNANSWERED
 from furtrace.model.slots import Reply
 from furtrace.model.snapshot import Connected, InList, Queue, Request, Snapshot
-from furtrace.probe.tasks import Task
+from furtrace.trace.tasks import Task
 from furtrace.wire.errnos import error_text
 from furtrace.wire.opcodes import opcode_name
 from furtrace.wire.text import printable

@@ -27,6 +27,7 @@ from furtrace.probe.btf import running_kernel
 from furtrace.probe.mounts import fuse_mounts, mounted_at
 from furtrace.probe.snapshot import Snapshots
 from furtrace.trace.record import HEADER_SIZE
+from furtrace.trace.tasks import Task
 from furtrace.views.inspected import InspectedView
 from furtrace.wire.text import printable
 
@@ -115,7 +116,7 @@ def _show(inspector: "_Inspector", options: dict[str, Any]) -> bool:
     return any(found for _, _, found in inspected)
 
 
-Inspected = tuple[Seen, dict[int, tasks.Task | None], list[Verdict]]
+Inspected = tuple[Seen, dict[int, Task | None], list[Verdict]]
 
 
 class _Inspector:
@@ -191,5 +192,5 @@ def _replies(snapshot: Snapshot) -> dict[int, Reply]:
     return found
 
 
-def _clients(snapshot: Snapshot) -> dict[int, tasks.Task | None]:
+def _clients(snapshot: Snapshot) -> dict[int, Task | None]:
     return {tid: tasks.task(tid) for tid in {request.client_tid for request in snapshot.all_requests()} if tid}

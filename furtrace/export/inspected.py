@@ -5,7 +5,7 @@ from typing import Any
 from furtrace.checks.standing import Seen, Verdict
 from furtrace.model.moves import Moves
 from furtrace.model.snapshot import Connected, Entry, Queue, Request
-from furtrace.probe.tasks import Task
+from furtrace.trace.tasks import Task
 from furtrace.wire.opcodes import opcode_name
 
 

@@ -8,32 +8,15 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
+
+from furtrace.trace.tasks import Task
 
 _MOST_STACK: Final = 3
 _PATIENCE: Final = 0.3
 """Seconds for which the memory of a process is waited for."""
 Read = TypeVar("Read")
-
-
-@dataclass(frozen=True)
-class Task:
-    """A thread.
-
-    ``comm``, ``command``: as bytes; the command line with blanks between its words, empty for a thread of the kernel,
-    or if it can't be read in time. ``state``: the letter of proc_pid_stat(5): R runs, S sleeps, D sleeps and can't be
-    interrupted, T is stopped.
-    ``sleeps_in``: functions of the kernel, innermost first; empty: it runs, or that is not to be seen.
-    """
-
-    tid: int
-    pid: int
-    comm: bytes
-    command: bytes
-    state: str
-    sleeps_in: tuple[str, ...]
 
 
 def task(tid: int) -> Task | None:

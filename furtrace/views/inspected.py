@@ -11,7 +11,7 @@ from rich.text import Text
 from furtrace.checks.standing import Seen, Verdict
 from furtrace.model.moves import Moves
 from furtrace.model.snapshot import Connected, Entry, InList, Queue, Request, Snapshot
-from furtrace.probe.tasks import Task
+from furtrace.trace.tasks import Task
 from furtrace.views.findings import STYLES
 from furtrace.views.fitting import drawn_width
 from furtrace.views.flow_memory import boxes, gauge

@@ -5,7 +5,7 @@ import pytest
 from furtrace.checks.standing import Seen, verdicts
 from furtrace.model.slots import Reply
 from furtrace.model.snapshot import Connected, Entry, EntryState, InList, PayloadMode, Pool, Queue, Request, Snapshot
-from furtrace.probe.tasks import Task
+from furtrace.trace.tasks import Task
 from furtrace.wire.opcodes import Opcode
 
 WELL = Connected.CONNECTED | Connected.INITIALIZED | Connected.WANTS_URING | Connected.HAS_RING | Connected.READY

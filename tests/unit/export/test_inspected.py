@@ -14,7 +14,7 @@ from furtrace.model.moves import moves
 from furtrace.model.slots import Reply
 from furtrace.model.snapshot import decode
 from furtrace.probe.snapshot import ROW
-from furtrace.probe.tasks import Task
+from furtrace.trace.tasks import Task
 from tests.unit.checks.test_standing import HELD, queue, seen
 from tests.unit.model.test_snapshot import FLAGS, REAL
 
