@@ -66,10 +66,9 @@ class Traits:
     ``zero_copy``: its pages are put into a slot; ``fixed``: how often the server's I/O used them; ``lingers``: they
     were let go only after they had left it. ``recycled``: its buffer went back to the pool.
 
-    ``dry``: how often no buffer was free as it was queued, ``dry_elsewhere``: as entries asked that did not get it in
-    the end, ``dry_later``: as the one asked that did. ``waits``: no entry took it at once; ``fetched``: its entry took
-    it at the commit of another request, ``early``: which had begun before this one was queued. ``assigned``: an entry
-    took it; ``delivered``: the server has had it. ``refused_slot``: its pages could not be put into the slot.
+    ``dry``: how often no buffer was free as it was queued, ``dry_later``: as the entry asked that got it in the end.
+    ``waits``: no entry took it at once; ``fetched``: its entry took it at the commit of another request. ``assigned``:
+    an entry took it; ``delivered``: the server has had it. ``refused_slot``: its pages could not be put into the slot.
     ``failed``: it ended with an error. ``header_calls``: the kernel has a function that copies headers (on the plain
     dialect Linux 7.2 has it, 6.18 has not).
     """
@@ -86,11 +85,9 @@ class Traits:
     zero_copy: bool = False
     fixed: int = 0
     dry: int = 0
-    dry_elsewhere: int = 0
     dry_later: int = 0
     waits: bool = False
     fetched: bool = False
-    early: bool = False
     assigned: bool = True
     delivered: bool = True
     recycled: bool = False
@@ -280,7 +277,7 @@ def traits_of(flow: Flow, dialect: Dialect) -> Traits:
     took = bool((selected["error"] == 0).any())
     buffer = took or int(row["buffer_id"]) >= 0
     headers = flow.events[_is(flow.events, Step.COPY_HEADER_TO_RING)]
-    at_once, elsewhere, later = _dry(flow)
+    at_once, elsewhere, later = (len(found) for found in dry_selections(flow))
     return Traits(
         dialect=dialect,
         ending=ending,
@@ -297,11 +294,9 @@ def traits_of(flow: Flow, dialect: Dialect) -> Traits:
         lingers=_lingers(flow),
         recycled=bool(len(flow.own(Kind.RECYCLED))),
         dry=at_once,
-        dry_elsewhere=elsewhere,
         dry_later=later,
         waits=bool(at_once + elsewhere + later) or prior is not None,
         fetched=prior is not None,
-        early=prior is not None and bool(prior["ns"] < row["queued_ns"]),
         assigned=bool(row["entry"]),
         delivered=bool(row["delivered_ns"]) or ending is Ending.ANSWERED,
         refused_slot=bool((registered["error"] != 0).any()),
@@ -310,15 +305,15 @@ def traits_of(flow: Flow, dialect: Dialect) -> Traits:
     )
 
 
-def _dry(flow: Flow) -> tuple[int, int, int]:
-    """How often no buffer was free: as it was queued, as other entries asked, as its own did."""
+def dry_selections(flow: Flow) -> tuple[Records, Records, Records]:
+    """When no buffer was free: as it was queued, as other entries asked, as its own did."""
     selected, queued, prior = flow.own(Kind.SELECTED), flow.own(Kind.QUEUED), flow.prior_commit()
     dry = selected[selected["error"] != 0]
     turns = flow.events[_is(flow.events, Step.GET_NEXT_FUSE_REQ) & (flow.events["ns"] < flow.row["delivered_ns"])]
     own_turn = turns["ns"][-1] if len(turns) else prior["ns"] if prior is not None else _NEVER
     later = (dry["ns"] >= own_turn) & (dry["tid"] == flow.row["server_tid"])
     at_once = ~later & np.isin(dry["tid"], queued["tid"])
-    return int(at_once.sum()), int((~later & ~at_once).sum()), int(later.sum())
+    return dry[at_once], dry[~later & ~at_once], dry[later]
 
 
 def _lingers(flow: Flow) -> bool:

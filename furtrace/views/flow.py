@@ -14,12 +14,12 @@ from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from furtrace.model.flows import Flow, told_size, traits_of
+from furtrace.model.flows import Flow, dry_selections, told_size, traits_of
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import Flag, Kind, Records
 from furtrace.trace.record import Step as Function
 from furtrace.views.fitting import drawn_width
-from furtrace.views.flow_steps import READY, SETUP_COMMANDS, Side, Step, setup_command, steps_of
+from furtrace.views.flow_steps import ELSEWHERE, PRIOR, READY, SETUP_COMMANDS, Side, Step, setup_command, steps_of
 from furtrace.views.live_table import Glyphs
 from furtrace.views.ring_events import details, place_words, step_name
 from furtrace.views.setup import describe_command
@@ -95,16 +95,55 @@ _NEXT: Final = Function.GET_NEXT_FUSE_REQ.name
 
 def rows_of(flow: Flow, dialect: Dialect) -> list[Row]:
     """The steps that a request went through, each with the event that has shown it; what fits no step, by its time."""
+    _, elsewhere, _ = dry_selections(flow)
+    others = {event.tobytes() for event in elsewhere}
     waiting: dict[str, deque[np.void]] = defaultdict(deque)
     for event in flow.events:
-        waiting[sign_of(flow, event)].append(event)
+        if event.tobytes() not in others:
+            waiting[sign_of(flow, event)].append(event)
     rows = []
     for step in steps_of(traits_of(flow, dialect)):
         event = waiting[step.sign].popleft() if step.sign and waiting[step.sign] else None
         rows.append(Row(step, event, carried(event, flow) if event is not None else ""))
+    _move_prior(rows)
+    for event in elsewhere:
+        _insert_elsewhere(rows, Row(ELSEWHERE[-1], event, carried(event, flow)))
     for event in sorted((event for events in waiting.values() for event in events), key=lambda event: int(event["ns"])):
         _insert(rows, Row(_unexpected(event), event, carried(event, flow)))
     return rows
+
+
+def _move_prior(rows: list[Row]) -> None:
+    """Put the commit at which the entry took the request before all that was seen after it."""
+    at = next((at for at, row in enumerate(rows) if row.step.sign == PRIOR[-1].sign and row.ns is not None), None)
+    if at is None:
+        return
+    start = at + 1 - len(PRIOR)
+    block = rows[start : at + 1]
+    place = _before_later(rows[:start], rows[at].ns or 0)
+    del rows[start : at + 1]
+    rows[place:place] = block
+
+
+def _insert_elsewhere(rows: list[Row], row: Row) -> None:
+    place = _before_later(rows, row.ns or 0)
+    goes_on = place > 0 and rows[place - 1].step == row.step
+    rows[place:place] = [row] if goes_on else [*map(Row, ELSEWHERE[:-1]), row]
+
+
+def _before_later(rows: Sequence[Row], ns: int) -> int:
+    """The place before the first row that was seen after this time, and before the unseen calls that it stands in."""
+    place = next((place for place, row in enumerate(rows) if row.ns is not None and row.ns > ns), len(rows))
+    while 0 < place < len(rows) and _leads_to(rows[place - 1], rows[place]):
+        place -= 1
+    return place
+
+
+def _leads_to(row: Row, other: Row) -> bool:
+    """Whether a step that was not seen is the call that another one stands in, or what the server did before it."""
+    if row.event is not None or row.step.side is not other.step.side:
+        return False
+    return row.step.side is Side.SERVER or row.step.depth < other.step.depth
 
 
 def _unexpected(event: np.void) -> Step:

@@ -92,7 +92,7 @@ K  >fuse_uring_add_req_to_ring_ent()  @ADD_REQ_TO_RING_ENT
 """
 _ELSEWHERE: Final = """
 K [other entries ask for it]
-K  >fuse_uring_select_buffer()  @DRY  *dry_elsewhere
+K  >fuse_uring_select_buffer()  @DRY_ELSEWHERE
 """
 _SLEEPS: Final = """
 K >request_wait_answer()  ?!background
@@ -103,6 +103,10 @@ S [the answer to another request]
 S >io_uring_submit()
 S  COMMIT_AND_FETCH  @PRIOR_COMMITTED
 """
+PRIOR: Final = tuple(parsed(_PRIOR, Traits()))
+"""The commit at which a request's entry took it. Threads run beside each other, so this may be anywhere before that."""
+ELSEWHERE: Final = tuple(parsed(_ELSEWHERE, Traits()))
+"""An entry that did not get a request asks for it, at any time before another one does."""
 _FETCHED: Final = """
 K >fuse_uring_cmd()
 K  >fuse_uring_commit_fetch()
@@ -260,8 +264,6 @@ _NAMES: Final = (
 
 
 def _ring(traits: Traits) -> Iterator[Step]:
-    if traits.early:
-        yield from parsed(_PRIOR, traits)
     yield from parsed(_ARRIVES, traits)
     yield from parsed(_DRY, traits)
     if traits.ending is Ending.UNQUEUED:
@@ -273,8 +275,6 @@ def _ring(traits: Traits) -> Iterator[Step]:
         return
     yield from parsed(_WAITS if traits.waits or not traits.assigned else _TAKEN, traits)
     yield from parsed(_SLEEPS, traits)
-    if traits.dry_elsewhere:
-        yield from parsed(_ELSEWHERE, traits)
     if traits.assigned or traits.ending is Ending.UNSENT:
         yield from _in_entry(traits)
     elif traits.ending is not Ending.UNFINISHED:
@@ -297,7 +297,7 @@ def _in_entry(traits: Traits) -> Iterator[Step]:
 def _taken(traits: Traits) -> Iterator[Step]:
     """How one came to it that waited, and in which call it is brought to the server."""
     if traits.fetched:
-        yield from parsed("" if traits.early else _PRIOR, traits)
+        yield from PRIOR
         yield from parsed(_FETCHED, traits)
         yield from parsed(_TAKEN, traits, 2)
         return

@@ -161,6 +161,47 @@ def test_taken_at_the_commit_of_another() -> None:
     assert (prior.ns, prior.carried) == (1100, "commit_id=4")
 
 
+def _dry(ns: int, tid: int) -> Records:
+    members = {"error": -105, "flags": Flag.HAS_ERROR, "pid": 900, "tid": tid, "comm": b"server", "queue": 3}
+    return event(Kind.SELECTED, ns, unique=6, entry=0xE1, **members)
+
+
+def _waiting(queueing: int, dry: tuple[int, ...], committing: int = 1100) -> Flow:
+    """Request 6 of queue 3, taken as request 4 is answered; entries of other threads look for a buffer meanwhile."""
+    call = event(Kind.STEP, queueing, step=Function.QUEUE_FUSE_REQ, pid=40, tid=41, comm=b"client")
+    members = {"step": Function.GET_NEXT_FUSE_REQ, **BUSY, **SERVER}
+    records = [queued(4, 900), delivered(4, 910), call, queued(6, 1020), committed(4, committing), ended(4, 1150)]
+    records += [event(Kind.STEP, 1160, **members), delivered(6, 1300), committed(6, 1400), ended(6, 1410)]
+    records += [_dry(ns, 950 + at) for at, ns in enumerate(dry)]
+    return _one(*sorted(records, key=lambda record: int(record["ns"][0])))
+
+
+@pytest.mark.parametrize("committing", [1000, 1015, 1030, 1060, 1100, 1140])
+@pytest.mark.parametrize("dry", [(), (1050,), (1120,), (1050, 1120), (1050, 1055), (1120, 1170), (1170, 1180)])
+def test_what_runs_beside_each_other_is_drawn_in_its_order(committing: int, dry: tuple[int, ...]) -> None:
+    """The commit at which its entry takes a request may be at any time before that, and so may others' attempts."""
+    flow = _waiting(1010, dry, committing)
+    assert list(complaints(flow, Dialect.BUFPOOL)) == []
+    texts = _texts(flow, Dialect.BUFPOOL)
+    assert texts.count(">fuse_uring_select_buffer()") == len(dry)
+    assert bool(dry) == ("[other entries ask for it]" in texts)
+    at = texts.index("[the answer to another request]")
+    assert texts[at : at + 3] == ["[the answer to another request]", ">io_uring_submit()", "COMMIT_AND_FETCH"]
+
+
+def test_its_own_thread_asks_while_it_is_queued() -> None:
+    """The commit comes before the client's thread has found that no buffer is free."""
+    dry = event(
+        Kind.SELECTED, 1120, unique=6, error=-105, flags=Flag.HAS_ERROR, pid=40, tid=41, comm=b"client", queue=3
+    )
+    flow = _one(
+        *(queued(4, 900), delivered(4, 910), queued(6, 1020), committed(4, 1100), dry, ended(4, 1150)),
+        *(delivered(6, 1300), committed(6, 1400), ended(6, 1410)),
+    )
+    assert list(complaints(flow, Dialect.BUFPOOL)) == []
+    assert "[it waits: no buffer is free]" in _texts(flow, Dialect.BUFPOOL)
+
+
 def test_brought_by_a_free_entry() -> None:
     texts = _texts(_one(*whole(4, 1000), *whole(6, 2000)))
     assert ">fuse_uring_send_in_task()" in texts
