@@ -213,10 +213,10 @@ static inline ft_channel *ft_dev_channel(struct fuse_dev *dev) {
 	return chan;
 }
 
-static inline u32 ft_channel_number(ft_channel *chan) {
+static inline struct fuse_conn *ft_channel_conn(ft_channel *chan) {
 	struct fuse_conn *conn = 0;
 	READ(conn, chan->conn);
-	return ft_conn_number(conn);
+	return conn;
 }
 #else
 typedef struct fuse_conn ft_channel;
@@ -235,10 +235,14 @@ static inline ft_channel *ft_dev_channel(struct fuse_dev *dev) {
 	return conn;
 }
 
-static inline u32 ft_channel_number(ft_channel *conn) {
-	return ft_conn_number(conn);
+static inline struct fuse_conn *ft_channel_conn(ft_channel *conn) {
+	return conn;
 }
 #endif
+
+static inline u32 ft_channel_number(ft_channel *channel) {
+	return ft_conn_number(ft_channel_conn(channel));
+}
 
 /* Where new requests of this channel go: the address of its send_req. */
 static inline u64 ft_channel_sender(ft_channel *channel) {

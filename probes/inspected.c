@@ -9,6 +9,7 @@
  * of requests may be longer than any of that.
  *
  *   FT_ROWS       rows that there is room for
+ *   FT_BITS_AT, FT_BITS_SIZE   the bytes of fuse_conn in which its bit fields are
  *   FT_NUM_*      numbers of ours, which the loader takes for the kernel's bpf_iter_num_new() and so on: loops whose
  *                 length the verifier does not have to see
  */
@@ -18,7 +19,8 @@
 #define FT_MOST_QUEUES 65536
 #define FT_BITMAP_WORDS 8
 
-enum ft_row_kind { FT_ROW_SERVER = 1, FT_ROW_CONNECTION, FT_ROW_QUEUE, FT_ROW_BITMAP, FT_ROW_LIST, FT_ROW_ENTRY, FT_ROW_REQUEST };
+enum ft_row_kind { FT_ROW_SERVER = 1, FT_ROW_CONNECTION, FT_ROW_QUEUE, FT_ROW_BITMAP, FT_ROW_LIST, FT_ROW_ENTRY, FT_ROW_REQUEST,
+	FT_ROW_BITS };
 
 /* Lists of entries come first; the numbers are those of furtrace/model/snapshot.py. */
 enum ft_list {
@@ -118,11 +120,12 @@ static inline int ft_is_of(struct fuse_req *req, ft_channel *channel) {
 	return ft_req_channel(&copy) == channel;
 }
 
-static inline void ft_entry_row(struct fuse_ring_ent *ent, u32 connection, u32 queue, u8 list) {
+/* Returns whether its request is of another connection: it has ended, and its memory is another's by now. */
+static inline int ft_entry_row(struct fuse_ring_ent *ent, ft_channel *channel, u32 connection, u32 queue, u8 list) {
 #if FT_HAS_URING
 	struct ft_row *row = ft_new_row(FT_ROW_ENTRY, connection, queue);
 	if (!row)
-		return;
+		return 0;
 	struct fuse_req *req = 0;
 	u64 payload[2] = {};
 	u32 state = 0;
@@ -154,10 +157,13 @@ static inline void ft_entry_row(struct fuse_ring_ent *ent, u32 connection, u32 q
 	READ(req, ent->fuse_req);
 	/* Where an entry is idle the pointer may be that of a request that is gone. */
 	if (req && list != FT_LIST_AVAILABLE && list != FT_LIST_RELEASED) {
+		if (!ft_is_of(req, channel))
+			return 1;
 		row->flags |= FT_HAS_REQUEST;
 		ft_row_request(row, req, 5);
 	}
 #endif
+	return 0;
 }
 
 static inline void ft_list_row(u32 connection, u32 queue, u8 list, u32 length, int torn) {
@@ -220,7 +226,8 @@ static inline void ft_processing(struct list_head *buckets, ft_channel *channel,
 }
 
 #if FT_HAS_URING
-static inline void ft_entry_list(struct list_head *head, struct fuse_ring_queue *queue, u32 connection, u32 qid, u8 list) {
+static inline void ft_entry_list(struct list_head *head, struct fuse_ring_queue *queue, ft_channel *channel,
+				 u32 connection, u32 qid, u8 list) {
 	struct list_head *at = 0, *before = head, *back = 0;
 	u64 loop = 0;
 	u32 length = 0;
@@ -239,7 +246,7 @@ static inline void ft_entry_list(struct list_head *head, struct fuse_ring_queue 
 			torn = 1;
 			break;
 		}
-		ft_entry_row(ent, connection, qid, list);
+		torn |= ft_entry_row(ent, channel, connection, qid, list);
 		length++;
 		before = at;
 		READ(at, at->next);
@@ -319,12 +326,12 @@ static inline void ft_queue_row(struct fuse_ring_queue *queue, u32 connection, u
 
 static inline void ft_queue(struct fuse_ring_queue *queue, ft_channel *channel, u32 connection, u32 qid) {
 	ft_queue_row(queue, connection, qid);
-	ft_entry_list(&queue->ent_avail_queue, queue, connection, qid, FT_LIST_AVAILABLE);
-	ft_entry_list(&queue->ent_w_req_queue, queue, connection, qid, FT_LIST_WITH_REQUEST);
-	ft_entry_list(&queue->ent_commit_queue, queue, connection, qid, FT_LIST_COMMIT);
-	ft_entry_list(&queue->ent_in_userspace, queue, connection, qid, FT_LIST_USERSPACE);
+	ft_entry_list(&queue->ent_avail_queue, queue, channel, connection, qid, FT_LIST_AVAILABLE);
+	ft_entry_list(&queue->ent_w_req_queue, queue, channel, connection, qid, FT_LIST_WITH_REQUEST);
+	ft_entry_list(&queue->ent_commit_queue, queue, channel, connection, qid, FT_LIST_COMMIT);
+	ft_entry_list(&queue->ent_in_userspace, queue, channel, connection, qid, FT_LIST_USERSPACE);
 #ifdef HAVE_fuse_ring_queue_ent_released
-	ft_entry_list(&queue->ent_released, queue, connection, qid, FT_LIST_RELEASED);
+	ft_entry_list(&queue->ent_released, queue, channel, connection, qid, FT_LIST_RELEASED);
 #endif
 	ft_request_list(&queue->fuse_req_queue, channel, connection, qid, FT_LIST_QUEUED);
 	ft_request_list(&queue->fuse_req_bg_queue, channel, connection, qid, FT_LIST_QUEUED_BACKGROUND);
@@ -402,6 +409,9 @@ static inline void ft_connection(ft_channel *channel, u32 connection) {
 		row->value[4] = bpf_jiffies64();
 		row->value[5] = bpf_ktime_get_ns();
 	}
+	struct ft_row *bits = ft_new_row(FT_ROW_BITS, connection, FT_NO_QUEUE);
+	if (bits)
+		bpf_probe_read_kernel(bits->value, FT_BITS_SIZE, (char *)ft_channel_conn(channel) + FT_BITS_AT);
 	ft_request_list(&channel->iq.pending, channel, connection, FT_NO_QUEUE, FT_LIST_PENDING);
 	ft_request_list(&channel->bg_queue, channel, connection, FT_NO_QUEUE, FT_LIST_BACKGROUND);
 #if FT_HAS_URING

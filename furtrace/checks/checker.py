@@ -1,10 +1,11 @@
-"""All rules together over one trace."""
+"""All rules, and those together that are about a trace."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
 
+from furtrace.checks import standing
 from furtrace.checks.buffers import Buffers
 from furtrace.checks.commits import Commits
 from furtrace.checks.endings import Endings
@@ -29,7 +30,9 @@ def checks(limits: Limits) -> Sequence[Check]:
     return (*before, Endings(), Placement(), ZeroCopy(), Sizing(), Buffers())
 
 
-RULES: Final[dict[str, Rule]] = {rule.id: rule for check in checks(Limits()) for rule in check.rules}
+RULES: Final[dict[str, Rule]] = {
+    rule.id: rule for rule in (*(rule for check in checks(Limits()) for rule in check.rules), *standing.RULES)
+}
 """Every rule by its id, in the order in which ``--list`` shows them."""
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
-from furtrace.checks.findings import Finding, Rule
+from furtrace.checks.findings import Finding, Rule, Severity
 from furtrace.checks.setup import NOT_READY
 from furtrace.checks.waiting import MAY_WAIT, NO_BUFFER, NO_ENTRY, NOT_FETCHED, UNANSWERED
 from furtrace.model.slots import Reply
@@ -13,7 +14,29 @@ from furtrace.wire.errnos import error_text
 from furtrace.wire.opcodes import opcode_name
 from furtrace.wire.text import printable
 
-RULES = (NOT_READY, UNANSWERED, NO_ENTRY, NO_BUFFER, NOT_FETCHED)
+ENTRIES_GONE: Final = Rule(
+    "entries-gone",
+    Severity.ERROR,
+    "a queue has lost entries, as when the thread that registered them has ended",
+    "When a thread ends, or its io_uring is closed, the kernel cancels the commands of its idle entries "
+    "(fuse_uring_cancel() in fs/fuse/dev_uring.c): the entries are in the server's hands without a request, or gone "
+    "from Linux 7.3 on. While the connection lives, nothing brings them back, and no other queue takes their requests: "
+    "whoever runs on that queue's CPU waits. furtrace inspect finds it in the state of the connection.",
+    "See which of the server's threads are left: ls /proc/PID/task, and why the queue's thread ended: its log, a "
+    "signal, an exception. Only the end of the mount helps its clients: umount -f, or echo 1 > "
+    "/sys/fs/fuse/connections/N/abort.",
+)
+QUEUE_STOPPED: Final = Rule(
+    "queue-stopped",
+    Severity.ERROR,
+    "a queue is stopped, and requests wait in it",
+    "A queue is stopped as its connection is aborted, and all its requests are ended then "
+    "(fuse_uring_abort_end_requests() in fs/fuse/dev_uring.c). Nobody ends those that are left. furtrace inspect finds "
+    "it in the state of the connection.",
+    "It is the kernel's fault, not the server's: keep furtrace inspect --json and the kernel's log, and report both to "
+    "linux-fsdevel.",
+)
+RULES = (NOT_READY, ENTRIES_GONE, QUEUE_STOPPED, UNANSWERED, NO_ENTRY, NO_BUFFER, NOT_FETCHED)
 """Those that a state can prove."""
 
 
@@ -46,10 +69,9 @@ class Verdict:
 
 def verdicts(seen: Seen) -> list[Verdict]:
     """What is wrong, the causes first."""
-    snapshot = seen.snapshot
-    if not snapshot.flags & Connected.CONNECTED:
-        return []
-    looks: tuple[Callable[[Seen], Iterator[Verdict]], ...] = (_ring, _served, _queued, _unread)
+    looks: tuple[Callable[[Seen], Iterator[Verdict]], ...] = (_stopped_queues,)
+    if seen.snapshot.flags & Connected.CONNECTED:
+        looks += (_ring, _entries, _served, _queued, _unread)
     return [verdict for look in looks for verdict in look(seen)]
 
 
@@ -64,7 +86,7 @@ def _ring(seen: Seen) -> Iterator[Verdict]:
     """INIT agreed on the ring, and it is not ready: whoever asks for something waits."""
     snapshot = seen.snapshot
     wants = Connected.INITIALIZED | Connected.WANTS_URING
-    if snapshot.flags & wants != wants or snapshot.ready or not snapshot.waiting:
+    if snapshot.flags & wants != wants or snapshot.ready or not snapshot.waiting or _is_torn(snapshot):
         return
     lacking = snapshot.lacking
     if snapshot.has_ring and not lacking:
@@ -78,6 +100,36 @@ def _queues(numbers: list[int]) -> str:
     if len(numbers) == 1:
         return f"queue {numbers[0]} has"
     return f"queues {', '.join(map(str, numbers[:-1]))} and {numbers[-1]} have"
+
+
+def _is_torn(snapshot: Snapshot) -> bool:
+    """Whether entries may be there that were not seen, as lists changed."""
+    return bool(snapshot.moved) or any(queue.changed for queue in snapshot.queues.values())
+
+
+def _stopped_queues(seen: Seen) -> Iterator[Verdict]:
+    """Queues that take nothing any more, and have requests."""
+    for number, queue in sorted(seen.snapshot.queues.items()):
+        left = [request for request in queue.waiting if _is_long(request, seen)]
+        if queue.stopped and left:
+            who = "1 request waits" if len(left) == 1 else f"{len(left)} requests wait"
+            yield _told(seen, QUEUE_STOPPED, f"Queue {number} is stopped, and {who} in it.", queue=number)
+
+
+def _entries(seen: Seen) -> Iterator[Verdict]:
+    """Queues whose entries the kernel has cancelled, or let go, although the ring is ready."""
+    if not seen.snapshot.ready or _is_torn(seen.snapshot):
+        return
+    for number, queue in sorted(seen.snapshot.queues.items()):
+        gone = _cancelled(queue)
+        if gone:
+            were = "1 entry" if gone == 1 else f"{gone} entries"
+            said = f"{were} of queue {number} ({len(queue.entries)} in all) can get no request any more: cancelled"
+        elif not queue.entries:
+            said = f"Queue {number} has no entry any more"
+        else:
+            continue
+        yield _told(seen, ENTRIES_GONE, f"{said}, as when the thread ends that registered it.", queue=number)
 
 
 def _is_long(request: Request, seen: Seen) -> bool:
@@ -117,18 +169,34 @@ def _queued(seen: Seen) -> Iterator[Verdict]:
 
 def _waits(seen: Seen, queue: Queue, request: Request) -> Iterator[Verdict]:
     said = f"{_name(request)}, {_age(request)} old, waits in queue {queue.number}"
-    served, idle = queue.count(InList.USERSPACE), queue.count(InList.AVAILABLE)
     if queue.changed or seen.snapshot.moved:
         return
     if queue.pool is not None and not queue.pool.free:
         yield _told(seen, NO_BUFFER, f"{said}: none of its {queue.pool.buffers} buffers is free.", request)
-    elif not idle and queue.entries and served == len(queue.entries):
-        entries = "its entry is" if served == 1 else f"all of its {served} entries are"
-        yield _told(seen, NO_ENTRY, f"{said}: {entries} in the server's hands.", request)
-    elif not idle:
-        on_the_way = len(queue.entries) - served
-        yield _told(seen, NO_ENTRY, f"{said}: {served} of its entries are in the server's hands, {on_the_way} are on "
-                    "their way.", request)  # fmt: skip
+    elif not queue.count(InList.AVAILABLE):
+        yield _told(seen, NO_ENTRY, f"{said}: {_why_no_entry(queue)}.", request)
+
+
+def _why_no_entry(queue: Queue) -> str:
+    """Where the entries of a queue are of which none is idle."""
+    there = len(queue.entries)
+    served = sum(entry.where == InList.USERSPACE and entry.request is not None for entry in queue.entries)
+    gone = _cancelled(queue)
+    if not there:
+        return "it has no entry"
+    if served == there:
+        return (
+            "its entry is in the server's hands"
+            if there == 1
+            else f"all of its {there} entries are in the server's hands"
+        )
+    parts = [f"{served} in the server's hands", f"{gone} cancelled", f"{there - served - gone} on their way"]
+    return f"of its {there} entries " + ", ".join(part for part in parts if not part.startswith("0 "))
+
+
+def _cancelled(queue: Queue) -> int:
+    """Entries that the server was given back without a request (fuse_uring_cancel() until Linux 7.2)."""
+    return sum(entry.where == InList.USERSPACE and entry.request is None for entry in queue.entries)
 
 
 def _unread(seen: Seen) -> Iterator[Verdict]:
@@ -148,7 +216,7 @@ def _name(request: Request) -> str:
 
 
 def _age(request: Request) -> str:
-    return f"{request.age_s:.1f} s" if request.age_s is not None else "?"
+    return "?" if request.age_s is None else f"{'at least ' if request.at_least else ''}{request.age_s:.1f} s"
 
 
 def _servers(seen: Seen) -> str:

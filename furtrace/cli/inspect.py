@@ -15,20 +15,21 @@ from rich.text import Text
 
 from furtrace.checks.standing import Seen, Verdict, verdicts
 from furtrace.cli.errors import InputError, OutputError
+from furtrace.cli.found import decoded
 from furtrace.cli.outputs import write_lines
 from furtrace.cli.showing import show
 from furtrace.cli.stopping import Stopping
 from furtrace.export.inspected import connection_object, moves_object
+from furtrace.model.ages import Ages
 from furtrace.model.moves import moves
 from furtrace.model.slots import Reply, reply_in
-from furtrace.model.snapshot import Snapshot, decode
+from furtrace.model.snapshot import Snapshot
 from furtrace.probe import tasks
-from furtrace.probe.btf import running_kernel
 from furtrace.probe.mounts import fuse_mounts, mounted_at
 from furtrace.probe.snapshot import Snapshots
 from furtrace.trace.record import HEADER_SIZE
 from furtrace.trace.tasks import Task
-from furtrace.views.inspected import InspectedView
+from furtrace.views.inspected import MOST_REQUESTS, InspectedView
 from furtrace.wire.text import printable
 
 FOUND: Final = 3
@@ -53,7 +54,8 @@ class _Target:
 @click.option("--unanswered", metavar="SECONDS", type=click.FloatRange(min=0), default=5.0, show_default=True,
               help="From when on a request that waits is worth a word.")  # fmt: skip
 @click.option("--memory", is_flag=True, help="With header slots and payload buffers of each queue, and who has them.")
-@click.option("--watch", metavar="SECONDS", type=click.FloatRange(min=0.1), help="Again and again, until Ctrl-C.")
+@click.option("--watch", metavar="[SECONDS]", type=click.FloatRange(min=0.1), is_flag=False, flag_value=1.0,
+              help="Again every second, or so many, until Ctrl-C.")  # fmt: skip
 @click.option("--diff", is_flag=True, help="Look twice, a second apart, and say what moved.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON a connection.")
 def command(connection: int | None, mount: str | None, pid: int | None, **options: Any) -> None:
@@ -71,7 +73,8 @@ def command(connection: int | None, mount: str | None, pid: int | None, **option
     """  # noqa: D301 - click wants the control character itself
     target = _Target(connection, mount, pid)
     with Snapshots() as snapshots, Stopping() as stopping, _writing():
-        inspector = _Inspector(snapshots, target, options["unanswered"])
+        most_clients = None if options["as_json"] else MOST_REQUESTS
+        inspector = _Inspector(snapshots, target, options["unanswered"], most_clients)
         found = _show(inspector, options)
         while options["watch"] is not None and stopping.signal is None:
             stopping.wait(options["watch"])
@@ -120,13 +123,12 @@ Inspected = tuple[Seen, dict[int, Task | None], list[Verdict]]
 
 
 class _Inspector:
-    """Takes snapshots of what was asked for."""
+    """Takes snapshots of what was asked for; ``most_clients``: of so many of the oldest requests the clients too."""
 
-    def __init__(self, snapshots: Snapshots, target: _Target, least_s: float) -> None:
+    def __init__(self, snapshots: Snapshots, target: _Target, least_s: float, most_clients: int | None) -> None:
         self._snapshots, self._target, self._least_s = snapshots, target, least_s
-        types = running_kernel()
-        self._flags = {bit: name for name, bit in types.enumerators("fuse_req_flag").items()}
-        self._has_modes = "payload_mode" in types.members("fuse_ring_queue")
+        self._most_clients = most_clients
+        self._ages = Ages()
 
     def look(self) -> list[Inspected]:
         """What there is now, and what is wrong: what is so still a moment later.
@@ -139,7 +141,7 @@ class _Inspector:
             time.sleep(_AGAIN)
             later = {verdict.name for seen in self.seen() for verdict in verdicts(seen)}
             inspected = [(seen, [one for one in found if one.name in later]) for seen, found in inspected]
-        return [(seen, _clients(seen.snapshot), found) for seen, found in inspected]
+        return [(seen, self._clients(seen.snapshot), found) for seen, found in inspected]
 
     def seen(self) -> list[Seen]:
         """Each connection that is meant, as it is now.
@@ -149,15 +151,20 @@ class _Inspector:
         """
         mounts, found = fuse_mounts(), []
         at = None if self._target.mount is None else mounted_at(self._target.mount, mounts)
-        for snapshot in decode(self._snapshots.take(), self._flags, has_modes=self._has_modes):
+        for snapshot in decoded(self._snapshots.take()):
             places = tuple(mount.mountpoint for mount in mounts if mount.connection == snapshot.number)
             placed = replace(snapshot, mountpoints=places)
             if self._is_wanted(placed) and (at is None or at.connection == placed.number):
                 threads = [thread for pid in sorted(placed.servers) for thread in tasks.threads(pid)]
-                found.append(Seen(placed, threads, _replies(placed), self._least_s))
+                found.append(Seen(self._ages.told(placed), threads, _replies(placed), self._least_s))
+        self._ages.forget_others()
         if not found or (at is None and self._target.mount is not None):
             raise InputError(_nothing(self._target))
         return found
+
+    def _clients(self, snapshot: Snapshot) -> dict[int, Task | None]:
+        requests = snapshot.all_requests()[: self._most_clients]
+        return tasks.tasks({request.client_tid for request in requests} - {0})
 
     def _is_wanted(self, snapshot: Snapshot) -> bool:
         target = self._target
@@ -190,7 +197,3 @@ def _replies(snapshot: Snapshot) -> dict[int, Reply]:
             if reply is not None:
                 found[request.unique] = reply
     return found
-
-
-def _clients(snapshot: Snapshot) -> dict[int, Task | None]:
-    return {tid: tasks.task(tid) for tid in {request.client_tid for request in snapshot.all_requests()} if tid}

@@ -13,6 +13,7 @@ from furtrace.model.paths import Paths
 from furtrace.model.pools import Pools
 from furtrace.model.queues import Queues
 from furtrace.model.requests import Requests, Requests_, cut_at_inits, no_requests
+from furtrace.model.snapshot import Snapshot
 from furtrace.trace.record import NO_CPU, Kind, Records, is_event, is_lost
 
 _REMEMBERED: Final = 200
@@ -45,6 +46,18 @@ class Conversation:
     overflows: int = 0
     by_transport: dict[int, int] = field(default_factory=dict)
     _doubt_until: int = 0
+
+    def add_found(self, snapshot: Snapshot, rows: Requests_) -> None:
+        """Take in how a connection was as the trace began, before any event is fed.
+
+        Args:
+            snapshot: of the connection, taken when events were seen already.
+            rows: its requests that are to be shown (:func:`~furtrace.model.found.found_requests`).
+        """
+        self.requests.add_found(rows)
+        self.queues.add_found(snapshot, self.requests.under_way, self.requests.entries())
+        self.pools.add_found(snapshot)
+        self.memory.add_found(snapshot)
 
     def feed(self, batch: Records) -> Requests_:
         """Take in a batch and return the requests that ended in it, oldest end first.

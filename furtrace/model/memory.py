@@ -1,6 +1,7 @@
 """The memory that a server shares with the kernel for its queues: header slots of entries, and payload buffers.
 
-Where it lies is told by REGISTER and ADD_BUFPOOL, and by DELIVERED, which alone says which entry it is.
+Where it lies is told by REGISTER and ADD_BUFPOOL, by DELIVERED, which alone of these says which entry it is, and by the
+state in which a trace found the kernel as it began.
 """
 
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import numpy as np
 
 from furtrace.model.pools import Place, Pool
 from furtrace.model.requests import Requests, Requests_
+from furtrace.model.snapshot import Snapshot
 from furtrace.trace.record import NO_QUEUE, Kind, Records, among
 from furtrace.wire.commands import CmdReqAddBufpool, parse_cmd_req
 from furtrace.wire.dialect import Dialect
@@ -67,6 +69,16 @@ class Memory:
 
     def __init__(self) -> None:
         self._known: dict[Place, _Known] = {}
+
+    def add_found(self, snapshot: Snapshot) -> None:
+        """Take in where a connection's queues have their memory as the trace begins, before any event is."""
+        for number, queue in snapshot.queues.items():
+            known = self._known.setdefault((snapshot.number, number), _Known())
+            pool = queue.pool
+            if pool is not None:
+                known.pool = pool.base, pool.buffers * pool.buffer_size
+            for entry in queue.entries:
+                known.headers[entry.headers] = entry.address, 0 if pool is not None else entry.payload
 
     def feed(self, batch: Records) -> None:
         """Take in a batch."""

@@ -33,7 +33,7 @@ _COLUMNS: Final = (
     *("queued_ns", "dry_ns", "selected_ns", "assigned_ns", "registered_ns"),
     *("delivered_ns", "committed_ns", "unregistered_ns", "ended_ns"),
     *("connection", "opcode", "error", "queue", "expected_queue", "client_pid", "client_tid", "server_pid"),
-    *("reply_size", "moved", "buffer_waits", "flags", "transport", "uncertain", "pooled", "client_comm"),
+    *("reply_size", "moved", "buffer_waits", "flags", "transport", "found", "uncertain", "pooled", "client_comm"),
 )
 PAIRED: Final = np.dtype([(name, REQUEST[name]) for name in _COLUMNS])
 """A request: members of :data:`~furtrace.model.requests.REQUEST`, meaning the same.

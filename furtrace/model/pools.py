@@ -17,7 +17,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.model.requests import Events, Places, Requests_
+from furtrace.model.requests import Events, Places, Requests_, is_delivered, is_queued
+from furtrace.model.snapshot import Entry, Snapshot
+from furtrace.model.snapshot import Queue as FoundQueue
 from furtrace.model.zerocopy import CopiedBecause, copied_because
 from furtrace.trace.record import NOT_COUNTED, Flag, Kind, Records
 
@@ -158,6 +160,12 @@ class Pools:
             pool.settle(lost)
         self._waiting(under_way)
 
+    def add_found(self, snapshot: Snapshot) -> None:
+        """Take in the pools and slots of a connection as they were when the trace began, before any event is."""
+        for number, queue in snapshot.queues.items():
+            if queue.pool is not None or queue.zero_copy:
+                _find(self._pool((snapshot.number, number)), queue, snapshot.ns)
+
     def count_anew(self) -> None:
         """Count from here on."""
         for pool in self._pools.values():
@@ -267,12 +275,33 @@ class Pools:
             dry |= pool.dry_since_ns is not None
         if not dry:
             return
-        waits = (under_way["entry"] == 0) & (under_way["delivered_ns"] == 0) & (under_way["queued_ns"] != 0)
+        waits = (under_way["entry"] == 0) & ~is_delivered(under_way) & is_queued(under_way)
         waits &= ~under_way["uncertain"]
         waiting = under_way[["connection", "expected_queue"]][waits]
         for place, mine in _by_place(waiting, "expected_queue"):
             if place in self._pools and self._pools[place].dry_since_ns is not None:
                 self._pools[place].waiting = len(mine)
+
+
+def _find(pool: Pool, queue: FoundQueue, ns: int) -> None:
+    """Note the state of a queue's pool, and who has which buffer and slot."""
+    found = queue.pool
+    pool.pooled = found is not None
+    if found is not None:
+        pool.buffers, pool.free = found.buffers, len(found.free)
+        pool.peak = pool.in_use
+        pool.dry_since_ns = ns if queue.waiting and not found.free else None
+    for entry in queue.entries:
+        if found is not None and entry.buffer is not None and entry.buffer not in found.free:
+            offset = entry.buffer * found.buffer_size
+            pool.held[entry.buffer] = _found_holding(entry.buffer, entry, ns, offset)
+        if entry.zero_copied and entry.slot is not None:
+            pool.slots[entry.slot] = _found_holding(entry.slot, entry, ns)
+
+
+def _found_holding(number: int, entry: Entry, ns: int, offset: int = 0) -> Holding:
+    unique, opcode = (entry.request.unique, entry.request.opcode) if entry.request is not None else (0, 0)
+    return Holding(number, entry.address, unique, opcode, ns, offset)
 
 
 def _count(pool: Pool, events: Events, mine: Places, which: tuple[npt.NDArray[np.bool_], ...]) -> None:

@@ -6,7 +6,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.model.requests import Requests_
+from furtrace.model.requests import Requests_, is_answered, is_delivered, is_queued
+from furtrace.model.snapshot import Snapshot
 from furtrace.trace.record import Kind, Records, among
 
 _IS_SETUP: Final = among((Kind.INIT, Kind.REGISTER, Kind.REFUSED))
@@ -17,8 +18,9 @@ _U32 = npt.NDArray[np.uint32]
 class Queue:
     """One queue as it was at the end of the last batch.
 
-    ``entries``: entries known, each seen at least once with a request. ``registered``: REGISTER commands seen for it
-    that the kernel did not refuse; 0 if tracing began later. ``in_server``: entries whose request the server has and
+    ``entries``: entries known, each seen at least once with a request. ``registered``: entries that it had as the
+    trace began, and REGISTER commands seen for it that the kernel did not refuse; 0 if tracing began later, and what
+    there was then is not known. ``in_server``: entries whose request the server has and
     has not committed. ``in_kernel``: entries whose commit the kernel is working on, and those that took a request which
     is not delivered yet, where that is seen. ``backlog``: requests that are queued and that no entry is known to have,
     counted for the CPU that their client ran on, which is the queue that the kernel chooses; ``deepest``: the most that
@@ -46,10 +48,26 @@ class Queues:
 
     def __init__(self) -> None:
         self._queues: dict[tuple[int, int], Queue] = {}
+        self._found_ns: dict[tuple[int, int], int] = {}
 
     def table(self) -> list[Queue]:
         """All queues, by connection and number."""
         return [queue for _, queue in sorted(self._queues.items())]
+
+    def add_found(self, snapshot: Snapshot, under_way: Requests_, entries: dict[tuple[int, int], int]) -> None:
+        """Take in the queues of a connection as they were when the trace began, before any event is.
+
+        Args:
+            snapshot: of the connection.
+            under_way: the requests that are, of all connections.
+            entries: how many entries have a request, by connection and queue.
+        """
+        for number, queue in snapshot.queues.items():
+            place = snapshot.number, number
+            self._queue(place).registered = len(queue.entries)
+            self._queue(place).entries = entries.get(place, 0)
+            self._found_ns[place] = snapshot.ns
+        self._states(under_way)
 
     def update(
         self, batch: Records, finished: Requests_, under_way: Requests_, entries: dict[tuple[int, int], int]
@@ -71,7 +89,7 @@ class Queues:
             self._queue(place).entries = count
         came = kinds == Kind.QUEUED
         # A request that ends without having been delivered waits no more, either: aborted, or gone by /dev/fuse.
-        never = finished[(finished["delivered_ns"] == 0) & (finished["queued_ns"] != 0)]
+        never = finished[~is_delivered(finished) & is_queued(finished)]
         places = np.where(came, batch["cpu"].astype(np.uint32), queues)
         order = np.argsort(np.concatenate([batch["ns"], never["ended_ns"]]), kind="stable")
         self._depths(
@@ -95,8 +113,10 @@ class Queues:
             if event["kind"] == Kind.INIT:
                 for place in [place for place in self._queues if place[0] == connection]:
                     del self._queues[place]
+                    self._found_ns.pop(place, None)
             elif event["kind"] == Kind.REGISTER:
-                self._queue((connection, queue)).registered += 1
+                was_found = event["ns"] <= self._found_ns.get((connection, queue), -1)
+                self._queue((connection, queue)).registered += not was_found
             elif event["command_op"] == 1 and (connection, queue) in self._queues:
                 known = self._queue((connection, queue))
                 known.registered = max(0, known.registered - 1)  # the REGISTER itself may have been lost
@@ -110,8 +130,8 @@ class Queues:
     def _states(self, under_way: Requests_) -> None:
         sure = under_way[~under_way["uncertain"]]
         taken = sure[sure["entry"] != 0]
-        served = (taken["committed_ns"] == 0) & (taken["delivered_ns"] != 0)
-        waiting = sure[(sure["entry"] == 0) & (sure["delivered_ns"] == 0) & (sure["queued_ns"] != 0)]
+        served = ~is_answered(taken) & is_delivered(taken)
+        waiting = sure[(sure["entry"] == 0) & ~is_delivered(sure) & is_queued(sure)]
         in_server = _count(taken["connection"][served], taken["queue"][served])
         in_kernel = _count(taken["connection"][~served], taken["queue"][~served])
         backlog = _count(waiting["connection"], waiting["expected_queue"])

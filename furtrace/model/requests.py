@@ -5,6 +5,7 @@ seen of it and is finished by ENDED. What was not seen stays 0 in the row, and 0
 begun late, an event may have been lost, or this kernel does not show it.
 """
 
+from enum import IntEnum
 from typing import Any, Final
 
 import numpy as np
@@ -24,6 +25,24 @@ from furtrace.trace.record import (
 )
 from furtrace.wire.opcodes import Opcode
 
+
+class Found(IntEnum):
+    """Where a request was that was under way as the trace began.
+
+    Attributes:
+        NOT: it was not found so.
+        WAITS: in the kernel; ``entry`` tells whether one had it.
+        SERVED: in the server's hands.
+        ANSWERED: the kernel was taking its reply.
+
+    """
+
+    NOT = 0
+    WAITS = 1
+    SERVED = 2
+    ANSWERED = 3
+
+
 REQUEST: Final = np.dtype(
     [
         ("unique", "<u8"),
@@ -40,6 +59,8 @@ REQUEST: Final = np.dtype(
         ("committed_ns", "<u8"),
         ("unregistered_ns", "<u8"),
         ("ended_ns", "<u8"),
+        ("made_ns", "<u8"),
+        ("found_ns", "<u8"),
         ("connection", "<u4"),
         ("opcode", "<u4"),
         ("error", "<i4"),
@@ -62,6 +83,7 @@ REQUEST: Final = np.dtype(
         ("fixed_ios", "<u2"),
         ("flags", "<u2"),
         ("transport", "u1"),
+        ("found", "u1"),
         ("uncertain", "?"),
         ("pooled", "?"),
         ("second", "u1"),
@@ -81,6 +103,10 @@ REQUEST: Final = np.dtype(
 for it; 0 also where its entry kept the one of the request before. ``assigned_ns``: when an entry took it, see
 :class:`Requests`. ``registered_ns``, ``unregistered_ns``: when its pages came into a slot of the server's ring and when
 they left it.
+
+``found_ns``: when it was found under way, as the trace began; ``found``: where it was then (:class:`Found`);
+``made_ns``: when the kernel had made it, to a tick of its clock (``fuse_req.create_time``), which not every kernel
+keeps. All three 0: it was not found so.
 
 ``queue``: ``NO_QUEUE`` if none or not known; ``expected_queue``: the CPU that its client ran on. ``entry_index``: the
 entry's number within its queue in the order of their first use, -1: none. ``client_pid``: 0 if not known, then
@@ -198,6 +224,14 @@ class Requests:
     def entry_since(self, connection: int, entry: int) -> int:
         """When an entry was first seen with a request, in nanoseconds; 0: it was not."""
         return self._entry_since.get((connection, entry), 0)
+
+    def add_found(self, rows: Requests_) -> None:
+        """Take in requests that were found under way as the trace began, before any event is fed."""
+        keys = self._keys(rows, np.arange(len(rows)))
+        keys, first = np.unique(keys, return_index=True)
+        fresh = rows[first]
+        self._number_entries(fresh)
+        self._keep(keys, fresh, np.zeros(len(fresh), np.bool_))
 
     def feed(self, batch: Records, lost: bool = False) -> Requests_:
         """Take in a batch and return the requests that ended in it, in the order in which they ended.
@@ -351,12 +385,17 @@ def cut_at_inits(batch: Records) -> list[Records]:
 
 _USES: Final = ("selected_ns", "assigned_ns", "registered_ns", "delivered_ns", "committed_ns")
 """Times of a request at which it has an entry, in the order of the kernel."""
-_TIMES: Final = ("queued_ns", "dry_ns", *_USES, "unregistered_ns", "ended_ns")
+_TIMES: Final = ("queued_ns", "made_ns", "found_ns", "dry_ns", *_USES, "unregistered_ns", "ended_ns")
 
 
 def first_seen(rows: Requests_) -> npt.NDArray[np.uint64]:
-    """When each request was first seen: the first of its times that is known, in nanoseconds."""
-    return first_of(rows, np.arange(len(rows)), _TIMES)
+    """When each request was first seen: the first of its times that is known, in nanoseconds.
+
+    Args:
+        rows: of :data:`REQUEST`, or of :data:`~furtrace.model.pairing.PAIRED`, which has not all of these times.
+    """
+    there = tuple(name for name in _TIMES if name in (rows.dtype.names or ()))
+    return first_of(rows, np.arange(len(rows)), there)
 
 
 def begin_of(row: np.void) -> int:
@@ -380,11 +419,27 @@ def state(row: np.void) -> str:
     """Where a request under way is, as far as its events tell."""
     if row["uncertain"]:
         return "unknown, events were lost"
-    if row["committed_ns"]:
+    if row["committed_ns"] or row["found"] == Found.ANSWERED:
         return "in the kernel, committed"
-    if row["delivered_ns"]:
-        return "in the server"
-    return "queued"
+    return "in the server" if row["delivered_ns"] or row["found"] == Found.SERVED else "queued"
+
+
+def is_delivered(rows: Requests_) -> npt.NDArray[np.bool_]:
+    """Which requests the server has, or has had."""
+    delivered: npt.NDArray[np.bool_] = (rows["delivered_ns"] != 0) | (rows["found"] >= Found.SERVED)
+    return delivered
+
+
+def is_answered(rows: Requests_) -> npt.NDArray[np.bool_]:
+    """Which requests the server has answered by the ring."""
+    answered: npt.NDArray[np.bool_] = (rows["committed_ns"] != 0) | (rows["found"] == Found.ANSWERED)
+    return answered
+
+
+def is_queued(rows: Requests_) -> npt.NDArray[np.bool_]:
+    """Which requests are known to wait, or to have waited, in the kernel."""
+    queued: npt.NDArray[np.bool_] = (rows["queued_ns"] != 0) | (rows["found"] == Found.WAITS)
+    return queued
 
 
 def _entries_of(rows: Requests_, at: Places) -> npt.NDArray[np.intp]:

@@ -29,6 +29,7 @@ class RowKind(IntEnum):
     LIST = 5
     ENTRY = 6
     REQUEST = 7
+    BITS = 8
 
 
 class InList(IntEnum):
@@ -98,9 +99,6 @@ class Connected(IntFlag):
 _STOPPED, _ZERO_COPY, _POOL, _REGISTERED = 1, 2, 4, 8
 _ZERO_COPIED, _HAS_REQUEST = 1, 2
 _TORN: Final = 1
-_ENTRY_LISTS: Final = frozenset(
-    (InList.AVAILABLE, InList.WITH_REQUEST, InList.COMMIT, InList.USERSPACE, InList.RELEASED)
-)
 _LOW: Final = 0xFFFFFFFF
 
 
@@ -109,7 +107,7 @@ class Request:
     """A request. ``length``: of its message, in bytes. ``client_tid``: ``fuse_in_header.pid``; 0: the kernel's own.
 
     ``flags``: names of the bits that are set in ``fuse_req.flags`` (``FR_*``). ``age_s``: seconds since it was made;
-    None: the kernel does not keep that, or its clock's rate is not known.
+    None: the kernel does not keep that, or its clock's rate is not known. ``at_least``: it is that old, or older.
     """
 
     unique: int
@@ -122,6 +120,7 @@ class Request:
     age_s: float | None
     where: InList
     queue: int | None = None
+    at_least: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,9 @@ class Snapshot:
 
     ``servers``: processes that hold its ``/dev/fuse`` open, by pid, with their comm as bytes. ``ready``: None: it has
     no ring. ``nr_queues``: queues that the ring needs, one a possible CPU. ``max_payload``: bytes that a payload buffer
-    must have. ``ns``: CLOCK_MONOTONIC. ``requests``: those that are in no queue of the ring.
+    must have. ``ns``: CLOCK_MONOTONIC. ``requests``: those that are in no queue of the ring. ``bits``: bit fields of
+    struct fuse_conn that are set, by their names: what INIT agreed on (``async_read``), and what the server was seen
+    not to have (``no_open``).
     """
 
     number: int
@@ -207,6 +208,7 @@ class Snapshot:
     requests: list[Request] = field(default_factory=list)
     lengths: dict[InList, int] = field(default_factory=dict)
     changed: set[InList] = field(default_factory=set)
+    bits: tuple[str, ...] = ()
 
     @property
     def has_ring(self) -> bool:
@@ -257,12 +259,25 @@ def _fits(rate: int, jiffies: int, seconds: float) -> bool:
     return abs(elapsed - seconds) < max(1.0, seconds * 0.001)
 
 
+@dataclass(frozen=True)
+class Names:
+    """What a kernel calls the bits that it keeps.
+
+    ``flags``: of ``fuse_req.flags``, by the bit's number: ``enum fuse_req_flag``. ``bits``: bit fields of struct
+    fuse_conn, with the bit counted from the byte in which the first of them is. ``has_modes``: its queues have a
+    payload mode (Linux 7.3).
+    """
+
+    flags: dict[int, str] = field(default_factory=dict)
+    bits: dict[str, int] = field(default_factory=dict)
+    has_modes: bool = False
+
+
 class _Decoder:
     """Makes snapshots of rows."""
 
-    def __init__(self, flags: dict[int, str], *, has_modes: bool) -> None:
-        self._flags = flags
-        self._has_modes = has_modes
+    def __init__(self, names: Names) -> None:
+        self._names = names
         self._found: dict[int, Snapshot] = {}
         self._servers: dict[int, dict[int, bytes]] = {}
         self._rate: int | None = None
@@ -302,7 +317,9 @@ class _Decoder:
     def _part(self, snapshot: Snapshot, kind: int, row: np.void) -> None:
         number = int(row["queue"])
         queue = snapshot.queues.get(number)
-        if kind == RowKind.QUEUE:
+        if kind == RowKind.BITS:
+            snapshot.bits = _set_bits(row["value"], self._names.bits)
+        elif kind == RowKind.QUEUE:
             snapshot.queues[number] = self._queue(number, row)
         elif kind == RowKind.LIST:
             holder = snapshot if number == NO_QUEUE else queue
@@ -324,7 +341,7 @@ class _Decoder:
 
     def _queue(self, number: int, row: np.void) -> Queue:
         flags, values = int(row["flags"]), [int(value) for value in row["value"]]
-        mode = PayloadMode(int(row["state"])) if self._has_modes else None
+        mode = PayloadMode(int(row["state"])) if self._names.has_modes else None
         pool = None
         if flags & _POOL:
             pool = Pool(values[1], values[2], values[3], frozenset(), values[4] if flags & _REGISTERED else None)
@@ -358,7 +375,7 @@ class _Decoder:
             length=operation >> 32,
             client_tid=client & _LOW,
             uid=client >> 32,
-            flags=tuple(name for bit, name in sorted(self._flags.items()) if flags >> bit & 1),
+            flags=tuple(name for bit, name in sorted(self._names.flags.items()) if flags >> bit & 1),
             age_s=age,
             where=where,
             queue=queue,
@@ -375,6 +392,12 @@ def _settle(queue: Queue) -> None:
     queue.entries = list(last.values())
 
 
+def _set_bits(values: Any, names: dict[str, int]) -> tuple[str, ...]:
+    """Names of the bits that are set, in the order of the bits."""
+    bits = np.unpackbits(np.ascontiguousarray(values).view(np.uint8), bitorder="little")
+    return tuple(name for name, at in sorted(names.items(), key=lambda one: one[1]) if at < len(bits) and bits[at])
+
+
 def _with_free(pool: Pool, values: Any) -> Pool:
     """The pool with what a part of its bitmap says: bit 1: the buffer is free."""
     first, words = int(values[0]) * 64, np.ascontiguousarray(values[1:9])
@@ -383,15 +406,14 @@ def _with_free(pool: Pool, values: Any) -> Pool:
     return Pool(pool.base, pool.buffer_size, pool.buffers, pool.free | fresh, pool.registered)
 
 
-def decode(rows: Rows, flags: dict[int, str], *, has_modes: bool) -> list[Snapshot]:
+def decode(rows: Rows, names: Names) -> list[Snapshot]:
     """The snapshots of all connections, by number.
 
     Args:
         rows: as the iterator wrote them.
-        flags: names of the bits of ``fuse_req.flags``, by their number: ``enum fuse_req_flag`` of the running kernel.
-        has_modes: whether the kernel's queues have a payload mode (Linux 7.3).
+        names: of the kernel that they are of.
     """
-    decoder = _Decoder(flags, has_modes=has_modes)
+    decoder = _Decoder(names)
     for row in rows:
         decoder.take(row)
     return decoder.snapshots()

@@ -147,6 +147,11 @@ class KernelTypes:
         type_id = self._find(struct, _KIND_STRUCT)
         return {name: bits // 8 for name, bits, _ in self._members(type_id, 0)} if type_id else {}
 
+    def bit_fields(self, struct: str) -> dict[str, int]:
+        """Offsets in bits of the bit fields of ``struct``, as :meth:`members`."""
+        type_id = self._find(struct, _KIND_STRUCT)
+        return {name: bits for name, bits, is_bits in self._members(type_id, 0) if is_bits} if type_id else {}
+
     def _members(self, type_id: int, base: int) -> Iterable[tuple[str, int, bool]]:
         """Name, offset in bits, and whether it is a bit field, of each member; ``base`` bits are added to all."""
         struct = self._type(type_id)

@@ -7,13 +7,14 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Self
 
 import numpy as np
 
 from furtrace import __version__
+from furtrace.probe import snapshot
 from furtrace.probe.btf import running_kernel
 from furtrace.probe.connections import connections
 from furtrace.probe.counters import possible_cpus
@@ -50,7 +51,7 @@ class LiveTrace:
     """A trace of the running kernel; a context manager.
 
     ``kernel_steps``: also what the kernel's functions do with a request, one by one. ``ring_pages``: size of the ring
-    buffer, a power of two.
+    buffer, a power of two. ``finds``: :meth:`found` can be asked.
 
     Raises:
         ProbeError: on entering, if it can't be had.
@@ -61,6 +62,7 @@ class LiveTrace:
     vantage: Vantage = Vantage.AUTO
     kernel_steps: bool = False
     ring_pages: int = RING_PAGES
+    finds: bool = False
     info: TraceInfo = field(init=False)
     _held: list[Records] = field(default_factory=list)
     _dropped: list[Records] = field(default_factory=list)
@@ -82,13 +84,19 @@ class LiveTrace:
         self.info = _trace_info(plan, self.filters, kernel_steps=self.kernel_steps)
         with contextlib.ExitStack() as stack:
             self._watch = stack.enter_context(MountWatch())
-            self._program = Program(self.filters, plan, self.ring_pages)
+            self._program = self._load(plan)
             stack.callback(self._program.close)
             self._choose()
             self._note_mounts()
             self._stack = stack.pop_all()
         self._program.arm()
         return self
+
+    def _load(self, plan: Plan) -> Program:
+        if not self.finds:
+            return Program(self.filters, plan, self.ring_pages)
+        walking = replace(plan, macros=plan.macros | snapshot.macros(snapshot.ROOM))
+        return Program(self.filters, walking, self.ring_pages, (snapshot.SOURCE,))
 
     def __exit__(self, *_exception: object) -> None:
         self._stack.close()
@@ -194,6 +202,24 @@ class LiveTrace:
             return hints
         wanted: Records = hints[np.isin(hints["connection"], list(self._wanted))]
         return wanted
+
+    def found(self) -> snapshot.Rows:
+        """How the connections that are traced are at this moment; to be asked before the first :meth:`read`.
+
+        Events come already, so what is not in there is told by them. While a mount is waited for there is nothing.
+
+        Raises:
+            ProbeError: the kernel does not tell.
+        """
+        with contextlib.closing(snapshot.Walk(self._program.bpf, snapshot.ROOM)) as walk:
+            count = walk.run()
+            rows = walk.rows(min(count, walk.room))
+        if count > len(rows):
+            with snapshot.Snapshots(snapshot.room_for(count)) as snapshots:
+                rows = snapshots.take()
+        if self._waiting is not None:
+            return rows[:0]
+        return rows if self.target == Target() else rows[np.isin(rows["connection"], list(self._wanted))]
 
     def release(self) -> None:
         """Give the room of the last batch back to the kernel."""

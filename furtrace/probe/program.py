@@ -219,14 +219,15 @@ class Program:
         filters: what is traced.
         plan: what is watched.
         ring_pages: size of the ring buffer, a power of two.
+        more: further sources, whose programs are loaded by whoever needs them.
 
     Raises:
         ProbeError: as :func:`compile_program`.
     """
 
-    def __init__(self, filters: Filters, plan: Plan, ring_pages: int = RING_PAGES) -> None:
+    def __init__(self, filters: Filters, plan: Plan, ring_pages: int = RING_PAGES, more: tuple[str, ...] = ()) -> None:
         forgets = ("forgets.c",) if filters.forgets else ()
-        names = (*_SHARED, "tracepoint.c", *forgets, "function.c", "connections.c", "names.c")
+        names = (*_SHARED, "tracepoint.c", *forgets, "function.c", "connections.c", "names.c", *more)
         self._bpf = compile_program(names, filters, plan, ring_pages)
         self._lost = Counters(self._bpf["lost"].map_fd)
         self._stood_in = Counters(self._bpf["stood_in"].map_fd)

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from furtrace.probe.btf import running_kernel
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.filters import Filters
 from furtrace.probe.program import LoadedIterator, compile_program
@@ -32,8 +33,59 @@ ROW: Final = np.dtype(
 Rows = npt.NDArray[np.void]
 """Of :data:`ROW`."""
 
-_ROOM: Final = 1 << 15
+BITS_OF: Final = "fuse_conn"
+"""The structure whose bit fields say what INIT agreed on, and what the server was seen not to have."""
+SOURCE: Final = "inspected.c"
+ROOM: Final = 1 << 15
+"""Rows that there is room for at first."""
 _MOST: Final = 1 << 23
+_VALUES: Final = ROW["value"].itemsize
+
+
+def macros(room: int) -> dict[str, int]:
+    """What :data:`SOURCE` has to be told: so many rows, and where the bit fields of a connection are."""
+    bits = running_kernel().bit_fields(BITS_OF)
+    first = min(bits.values(), default=0) // 8
+    size = max(bits.values(), default=0) // 8 + 1 - first
+    return {"FT_ROWS": room, "FT_BITS_AT": first, "FT_BITS_SIZE": min(size, _VALUES)}
+
+
+class Walk:
+    """The iterator, in a compiled program that has :data:`SOURCE` with room for so many rows.
+
+    Args:
+        bpf: bcc's object, which stays the caller's.
+        room: ``FT_ROWS``.
+
+    Raises:
+        ProbeError: the kernel refuses the iterator.
+    """
+
+    def __init__(self, bpf: Any, room: int) -> None:
+        self._bpf, self.room = bpf, room
+        self._iterator = LoadedIterator(bpf, "ft_inspected")
+        self._memory = mmap.mmap(bpf["rows"].map_fd, room * ROW.itemsize, mmap.MAP_SHARED, mmap.PROT_READ)
+
+    def run(self) -> int:
+        """Walk, and return how many rows there are, which may be more than there was room for.
+
+        Raises:
+            ProbeError: the kernel refuses it.
+        """
+        counts, walked = self._bpf["row_count"], self._bpf["walked"]
+        counts[counts.Key(0)] = counts.Leaf(0)
+        walked.clear()
+        self._iterator.run()
+        return int(counts[counts.Key(0)].value)
+
+    def rows(self, count: int) -> Rows:
+        """A copy of the first rows."""
+        return np.frombuffer(self._memory[: count * ROW.itemsize], ROW)
+
+    def close(self) -> None:
+        """Let the kernel forget it."""
+        self._memory.close()
+        self._iterator.close()
 
 
 class Snapshots:
@@ -43,15 +95,12 @@ class Snapshots:
         ProbeError: no privilege, no BTF, no bcc, or the kernel does not take the program.
     """
 
-    def __init__(self) -> None:
-        self._room = _ROOM
-        self._load()
+    def __init__(self, room: int = ROOM) -> None:
+        self._load(room)
 
-    def _load(self) -> None:
-        self._bpf: Any = compile_program(("inspected.c",), Filters(), Plan(macros={"FT_ROWS": self._room}), 1)
-        self._iterator = LoadedIterator(self._bpf, "ft_inspected")
-        size = self._room * ROW.itemsize
-        self._memory = mmap.mmap(self._bpf["rows"].map_fd, size, mmap.MAP_SHARED, mmap.PROT_READ)
+    def _load(self, room: int) -> None:
+        self._bpf: Any = compile_program((SOURCE,), Filters(), Plan(macros=macros(room)), 1)
+        self._walk = Walk(self._bpf, room)
 
     def __enter__(self) -> "Snapshots":
         return self
@@ -61,8 +110,7 @@ class Snapshots:
 
     def close(self) -> None:
         """Free the maps."""
-        self._memory.close()
-        self._iterator.close()
+        self._walk.close()
         self._bpf.cleanup()
 
     def take(self) -> Rows:
@@ -72,22 +120,19 @@ class Snapshots:
             ProbeError: the kernel refuses it, or there is more than can be taken.
         """
         while True:
-            count = self._count = self._run()
-            if count <= self._room:
+            count = self._count = self._walk.run()
+            if count <= self._walk.room:
                 return self.rows()
             if count > _MOST:
                 raise ProbeError(f"There are {count} entries and requests on this machine, too many to be read.")
             self.close()
-            self._room = 1 << count.bit_length()  # and some more, as there may be more next time
-            self._load()
+            self._load(room_for(count))
 
     def rows(self) -> Rows:
         """The rows of the last one, once more."""
-        return np.frombuffer(self._memory[: self._count * ROW.itemsize], ROW)
+        return self._walk.rows(self._count)
 
-    def _run(self) -> int:
-        counts, walked = self._bpf["row_count"], self._bpf["walked"]
-        counts[counts.Key(0)] = counts.Leaf(0)
-        walked.clear()
-        self._iterator.run()
-        return int(counts[counts.Key(0)].value)
+
+def room_for(count: int) -> int:
+    """Room for so many rows, and some more, as there may be more next time."""
+    return 1 << count.bit_length()

@@ -7,7 +7,8 @@ hold. So that is waited for no longer than a moment.
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -19,18 +20,56 @@ _PATIENCE: Final = 0.3
 Read = TypeVar("Read")
 
 
-def task(tid: int) -> Task | None:
-    """A thread; None: there is none of this number in this process's pid namespace."""
+def tasks(numbers: Iterable[int]) -> dict[int, Task | None]:
+    """Threads by their numbers; None: there is none of this number in this process's pid namespace."""
+    found = {number: _told(number) for number in numbers}
+    commands = _commands({one.pid for one in found.values() if one is not None})
+    return {
+        number: None if one is None else replace(one, command=commands.get(one.pid, b""))
+        for number, one in found.items()
+    }
+
+
+def _told(tid: int) -> Task | None:
+    """A thread, without its command line."""
     folder = Path(f"/proc/{tid}")
     try:
         name, _, rest = (folder / "stat").read_bytes().partition(b"(")[2].rpartition(b")")
-        status = (folder / "status").read_bytes()
-        command = _in_time((folder / "cmdline").read_bytes) or b""
+        pid = _process_of(folder, tid)
     except OSError:
         return None
-    pid = next((int(line.split()[1]) for line in status.splitlines() if line.startswith(b"Tgid:")), tid)
-    words = command.rstrip(b"\0").replace(b"\0", b" ")
-    return Task(tid, pid, name, words, rest.split()[0].decode(), _sleeps_in(folder))
+    return Task(tid, pid, name, b"", rest.split()[0].decode(), _sleeps_in(folder))
+
+
+def _commands(pids: Iterable[int]) -> dict[int, bytes]:
+    """Command lines of processes, as far as they can be had in time: all of them are waited for together."""
+    found: dict[int, bytes] = {}
+
+    def read() -> None:
+        for pid in pids:
+            with contextlib.suppress(OSError):
+                found[pid] = _command(pid)
+
+    _in_time(read)
+    return dict(found)
+
+
+def _command(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").replace(b"\0", b" ")
+
+
+def process(tid: int) -> tuple[int, bytes] | None:
+    """The process that a thread is of, and the thread's name; None: there is no such thread. Never waits."""
+    folder = Path(f"/proc/{tid}")
+    try:
+        return _process_of(folder, tid), (folder / "comm").read_bytes().rstrip(b"\n")
+    except OSError:
+        return None
+
+
+def _process_of(folder: Path, tid: int) -> int:
+    lines = (folder / "status").read_bytes().splitlines()
+    return next((int(line.split()[1]) for line in lines if line.startswith(b"Tgid:")), tid)
 
 
 def _sleeps_in(folder: Path) -> tuple[str, ...]:
@@ -53,7 +92,7 @@ def threads(pid: int) -> list[Task]:
         numbers = sorted(int(entry.name) for entry in Path(f"/proc/{pid}/task").iterdir())
     except OSError:
         return []
-    return [found for number in numbers if (found := task(number)) is not None]
+    return [found for found in tasks(numbers).values() if found is not None]
 
 
 def memory(pid: int, addresses: Sequence[int], size: int) -> list[bytes | None]:

@@ -19,7 +19,8 @@ from furtrace.views.wrapping import wrapped
 from furtrace.wire.opcodes import opcode_name
 from furtrace.wire.text import printable
 
-_MOST_REQUESTS: Final = 50
+MOST_REQUESTS: Final = 50
+"""Requests that are shown."""
 _MOST_BUFFERS: Final = 64
 _HANG: Final = 4
 """By how many columns a line that goes on is set in."""
@@ -79,8 +80,8 @@ class InspectedView:
         if requests:
             yield Text("")
             yield self._requests(requests)
-        if len(requests) > _MOST_REQUESTS:
-            yield Text(f"  and {len(requests) - _MOST_REQUESTS} more requests, which --json has.")
+        if len(requests) > MOST_REQUESTS:
+            yield Text(f"  and {len(requests) - MOST_REQUESTS} more requests, which --json has.")
         if self._moved is not None:
             yield Text("")
             yield from _lines(_moves(self._moved), width)
@@ -92,10 +93,10 @@ class InspectedView:
 
     def _requests(self, requests: list[Request]) -> Table:
         table = _table("age", "unique", "operation", "queue", "where", "client", "sleeps in")
-        for request in requests[:_MOST_REQUESTS]:
+        for request in requests[:MOST_REQUESTS]:
             client = self._clients.get(request.client_tid)
             table.add_row(
-                _age(request.age_s),
+                (">" if request.at_least else "") + _age(request.age_s),
                 str(request.unique),
                 opcode_name(request.opcode),
                 "dev" if request.queue is None else str(request.queue),
@@ -118,7 +119,9 @@ class InspectedView:
 
 def _moves(moved: Moves) -> str:
     if moved.stands_still:
-        return f"In {moved.seconds:.1f} s nothing moved: all {len(moved.stayed)} requests are where they were."
+        one = len(moved.stayed) == 1
+        all_ = "the one request is where it was" if one else f"all {len(moved.stayed)} requests are where they were"
+        return f"In {moved.seconds:.1f} s nothing moved: {all_}."
     parts = {"ended": moved.ended, "came and wait": moved.came, "moved on": moved.moved, "stayed": moved.stayed}
     counts = ", ".join(f"{len(requests)} {what}" for what, requests in parts.items())
     return f"In {moved.seconds:.1f} s, of the requests that were seen: {counts}."
@@ -133,9 +136,11 @@ def _lines(text: str, width: int, style: str = "") -> Iterator[Text]:
 def _nothing(seen: Seen) -> str:
     if not seen.snapshot.flags & Connected.CONNECTED:
         return "The connection has ended: it was unmounted or aborted, or its server is gone."
-    if any(request.age_s is None for request in seen.snapshot.all_requests()):
-        return "Nothing is found wrong; but how old requests are this kernel does not keep."
-    return f"Nothing is found wrong: no request waits for {seen.least_s:g} s or longer."
+    requests = seen.snapshot.all_requests()
+    if any(request.age_s is None or request.at_least for request in requests):
+        return "Nothing is found wrong; but how old requests are this kernel does not keep: --watch tells which stay."
+    oldest = f"; the oldest is {_age(requests[0].age_s)} old" if requests else ""
+    return f"Nothing is found wrong: no request waits for {seen.least_s:g} s or longer{oldest}."
 
 
 def _table(*columns: str) -> Table:
@@ -175,6 +180,8 @@ def _about(snapshot: Snapshot) -> Iterator[str]:
         f"requests: {snapshot.waiting}; background: {snapshot.num_background} of {snapshot.max_background}, "
         f"{snapshot.active_background} under way"
     )
+    if snapshot.bits:
+        yield f"set in fuse_conn: {', '.join(snapshot.bits)}"
     if snapshot.moved:
         yield f"{snapshot.moved} of the entries moved from one list to another while these were read"
     if snapshot.changed:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from furtrace.demo.enable import enable_uring
-from furtrace.model.snapshot import Snapshot, decode
+from furtrace.model.snapshot import Names, Snapshot, decode
 from furtrace.probe.snapshot import Snapshots
 from tests.bench.load import fio
 from tests.external import libfuse
@@ -81,7 +81,7 @@ def main() -> None:
             times = []
             for _ in range(count):
                 times.append(taken(snapshots.take))
-                for snapshot in decode(snapshots.rows(), {}, has_modes=False):
+                for snapshot in decode(snapshots.rows(), Names()):
                     judge(snapshot, counts)
         over.set()
         thread.join()

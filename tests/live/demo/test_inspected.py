@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 
 from furtrace.demo.affinity import possible_cpus
 from furtrace.demo.process import DemoServer
-from tests.live.conftest import FURTRACE, run_furtrace
+from tests.live.conftest import FURTRACE, PATIENCE, run_furtrace
 from tests.live.demo.conftest import CPU, Begin, Client, Faulty, Start, eventually, witnessed
 
 pytestmark = pytest.mark.live
@@ -162,8 +163,43 @@ def test_a_thread_that_has_ended(faulty: Faulty, begin: Begin, faults: Path) -> 
     assert begin(server.mountpoint, "write").end() == [4096]
     hung(begin(server.mountpoint, "read"))
     found = inspect(server)
-    assert "unanswered" in found.rules
-    assert {one["unique"] for one in found.told["findings"]} >= {witnessed(faults)[0]["unique"]}
+    assert found.rules == ["entries-gone", "unanswered"]
+    gone, unanswered = found.told["findings"]
+    assert (gone["queue"], unanswered["queue"]) == (CPU, CPU)
+    assert unanswered["unique"] == witnessed(faults)[0]["unique"]
+    assert len(found.entries("available")) == 2 * (possible_cpus() - 1)
+
+
+def test_again_and_again(start: Start) -> None:
+    server = start(depth=2)
+    asked = [*FURTRACE, "inspect", "--json", "--connection", str(server.connection), "--watch"]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        times = [json.loads(process.stdout.readline())["ns"] for _ in range(3)]
+        process.send_signal(signal.SIGINT)
+        assert (process.wait(PATIENCE), process.stderr.read()) == (0, "")
+    assert all(0.9e9 < later - sooner < 5e9 for sooner, later in pairwise(times))
+
+
+def test_a_server_that_ends_while_it_is_watched(start: Start) -> None:
+    server = start(depth=2)
+    asked = [*FURTRACE, "inspect", "--connection", str(server.connection), "--watch", "0.2"]
+    with subprocess.Popen(asked, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(f"Connection {server.connection} on ")
+        server.stop()
+        _, said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, len(said.splitlines())) == (1, 1)
+    assert f"There is no connection {server.connection}" in said
+
+
+def test_what_init_agreed_on(start: Start) -> None:
+    """What the demo's server answers to INIT, and what it does not know."""
+    bits = inspect(start(depth=2)).told["fuse_conn"]
+    asked = {"async_read", "atomic_o_trunc", "big_writes", "do_readdirplus", "readdirplus_auto", "async_dio"}
+    assert asked | {"parallel_dirops"} <= set(bits)
+    assert not {"writeback_cache", "posix_acl", "cache_symlinks", "handle_killpriv", "no_open"} & set(bits)
 
 
 def test_connections_are_told_apart(start: Start) -> None:

@@ -1,38 +1,15 @@
 """What a state alone proves."""
 
+from dataclasses import replace
+
 import pytest
 
 from furtrace.checks.standing import Seen, verdicts
 from furtrace.model.slots import Reply
-from furtrace.model.snapshot import Connected, Entry, EntryState, InList, PayloadMode, Pool, Queue, Request, Snapshot
+from furtrace.model.snapshot import Connected, InList, Pool
 from furtrace.trace.tasks import Task
 from furtrace.wire.opcodes import Opcode
-
-WELL = Connected.CONNECTED | Connected.INITIALIZED | Connected.WANTS_URING | Connected.HAS_RING | Connected.READY
-
-
-def asked(unique: int, where: InList, age: float | None = 10.0, opcode: int = Opcode.READ) -> Request:
-    device = where in (InList.PENDING, InList.PROCESSING)
-    return Request(unique, opcode, 1, 80, 4711, 0, (), age, where, None if device else 0)
-
-
-def entry(where: InList, request: Request | None = None) -> Entry:
-    return Entry(1, where, EntryState.AVAILABLE, 0x1000, 0, 0, None, None, zero_copied=False, request=request)
-
-
-def queue(*entries: Entry, waiting: tuple[Request, ...] = (), pool: Pool | None = None) -> Queue:
-    made = Queue(0, stopped=False, zero_copy=False, mode=PayloadMode.UNSET, active_background=0, pool=pool)
-    made.entries, made.waiting = list(entries), list(waiting)
-    for one in entries:
-        made.lengths[one.where] = made.lengths.get(one.where, 0) + 1
-    return made
-
-
-def seen(*queues: Queue, flags: Connected = WELL, requests: tuple[Request, ...] = (), waiting: int = 1) -> Seen:
-    snapshot = Snapshot(7, 0, flags, 0, 0, 45, 12, 0, 0, waiting, max(1, len(queues)), 0, 131072, {42: b"server"})
-    snapshot.queues = dict(enumerate(queues))
-    snapshot.requests = list(requests)
-    return Seen(snapshot)
+from tests.unit.states import WELL, asked, entry, queue, seen
 
 
 def found(one: Seen) -> list[tuple[str, int | None]]:
@@ -77,6 +54,52 @@ def test_no_buffer_is_free() -> None:
     assert found(state) == [("unanswered", 4), ("no-buffer", 6)]
 
 
+CANCELLED = entry(InList.USERSPACE)
+
+
+def test_a_thread_that_has_ended() -> None:
+    state = seen(queue(HELD, CANCELLED, waiting=(asked(6, InList.QUEUED),)))
+    assert found(state) == [("entries-gone", None), ("unanswered", 4), ("no-entry", 6)]
+    gone, _, waits = verdicts(state)
+    assert "1 entry of queue 0 (2 in all) can get no request any more: cancelled" in gone.finding.sentence
+    assert waits.finding.sentence.endswith("of its 2 entries 1 in the server's hands, 1 cancelled.")
+
+
+def test_a_queue_whose_entries_are_all_gone() -> None:
+    """As Linux 7.3 has it, which frees them."""
+    state = seen(queue(waiting=(asked(6, InList.QUEUED),)), queue(entry(InList.AVAILABLE)))
+    assert found(state) == [("entries-gone", None), ("no-entry", 6)]
+    gone, waits = verdicts(state)
+    assert (gone.finding.queue, waits.finding.queue) == (0, 0)
+    assert waits.finding.sentence.endswith("it has no entry.")
+
+
+def test_no_entry_is_missed_while_a_ring_gets_ready_or_lists_change() -> None:
+    assert found(seen(queue(CANCELLED), flags=WELL & ~Connected.READY, waiting=0)) == []
+    changed = queue(CANCELLED)
+    changed.changed.add(InList.USERSPACE)
+    assert found(seen(changed)) == []
+    moving = seen(queue())
+    moving.snapshot.references = 1
+    assert found(moving) == []
+
+
+@pytest.mark.parametrize("flags", [WELL, WELL & ~Connected.CONNECTED])
+def test_a_stopped_queue_that_has_requests(flags: Connected) -> None:
+    stopped = queue(entry(InList.AVAILABLE), waiting=(asked(6, InList.QUEUED), asked(8, InList.QUEUED, age=1.0)))
+    stopped.stopped = True
+    verdict = verdicts(seen(stopped, flags=flags))[0]
+    assert verdict.finding.sentence == "Queue 0 is stopped, and 1 request waits in it."
+    stopped.waiting.clear()
+    assert found(seen(stopped, flags=flags)) == []
+
+
+def test_an_age_that_is_a_least_one() -> None:
+    request = replace(asked(4, InList.PROCESSING), at_least=True)
+    (verdict,) = verdicts(seen(requests=(request,)))
+    assert verdict.finding.sentence.startswith("READ, unique 4, at least 10.0 s old, is in the hands of")
+
+
 def test_a_list_that_changed_proves_nothing() -> None:
     made = queue(HELD, waiting=(asked(6, InList.QUEUED),))
     made.changed.add(InList.AVAILABLE)
@@ -107,6 +130,9 @@ def test_a_ring_that_is_not_ready() -> None:
     assert found(seen(queue(), flags=not_ready)) == [("ring-not-ready", None)]
     assert found(seen(queue(entry(InList.AVAILABLE)), flags=not_ready)) == []  # it has entries by now
     assert found(seen(queue(), flags=not_ready, waiting=0)) == []  # it may be about to
+    moving = seen(queue(), flags=not_ready)
+    moving.snapshot.references = 1
+    assert found(moving) == []  # one that went from one list to another was not seen
     (verdict,) = verdicts(seen(flags=not_ready & ~Connected.HAS_RING))
     assert "no queue has an entry: the ring is not ready, and 1 request waits for it" in verdict.finding.sentence
 

@@ -12,11 +12,12 @@ from furtrace.checks.standing import Seen, verdicts
 from furtrace.export.inspected import connection_object, moves_object
 from furtrace.model.moves import moves
 from furtrace.model.slots import Reply
-from furtrace.model.snapshot import decode
+from furtrace.model.snapshot import Names, decode
 from furtrace.probe.snapshot import ROW
 from furtrace.trace.tasks import Task
-from tests.unit.checks.test_standing import HELD, queue, seen
+from tests.unit.checks.test_standing import HELD
 from tests.unit.model.test_snapshot import FLAGS, REAL
+from tests.unit.states import queue, seen
 
 PAGE = Path(__file__).parents[3] / "man" / "furtrace-inspect.1"
 CLIENT = Task(4711, 4710, b"cat", b"cat /mnt/\xff", "D", ("request_wait_answer",))
@@ -35,7 +36,7 @@ def test_every_member_is_explained() -> None:
     state.replies[4] = Reply(0, 16, 0)
     state.threads = [CLIENT]
     objects = [connection_object(state, {4711: CLIENT}, verdicts(state))]
-    real = decode(np.frombuffer(REAL.read_bytes(), ROW), FLAGS, has_modes=True)
+    real = decode(np.frombuffer(REAL.read_bytes(), ROW), Names(FLAGS, has_modes=True))
     objects += [connection_object(Seen(one), {}, []) for one in real]
     objects.append(moves_object(moves(state.snapshot, state.snapshot)))
     text = PAGE.read_text()

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from furtrace.model.moves import moves
 from furtrace.model.snapshot import InList, Request
-from tests.unit.checks.test_standing import asked, seen
+from tests.unit.states import asked, seen
 
 
 def unique(requests: list[Request]) -> list[int]:

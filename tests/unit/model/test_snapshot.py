@@ -13,6 +13,7 @@ from furtrace.model.snapshot import (
     Connected,
     EntryState,
     InList,
+    Names,
     PayloadMode,
     Request,
     RowKind,
@@ -58,13 +59,13 @@ def request(unique: int, age: int = 0, flags: int = 0) -> tuple[int, ...]:
 
 
 def snapshot(*rows: Rows, **how: Any) -> Snapshot:
-    (found,) = decode(np.concatenate([CONNECTION, *rows]), FLAGS, **({"has_modes": False} | how))
+    (found,) = decode(np.concatenate([CONNECTION, *rows]), Names(FLAGS, **how))
     return found
 
 
 def test_a_connection() -> None:
     server = row(RowKind.SERVER, half(4242, 3), *np.frombuffer(b"my server\0\0\0\0\0\0\0", "<u8").tolist())
-    (found,) = decode(np.concatenate([server, CONNECTION, server]), FLAGS, has_modes=False)
+    (found,) = decode(np.concatenate([server, CONNECTION, server]), Names(FLAGS))
     assert (found.number, found.servers) == (7, {4242: b"my server"})
     assert (found.max_write, found.max_pages, found.minor) == (131072, 32, 45)
     assert (found.max_background, found.num_background, found.active_background, found.waiting) == (64, 2, 1, 9)
@@ -156,7 +157,7 @@ def test_the_bitmap_of_a_pool(buffers: int, data: st.DataObject) -> None:
 
 
 def test_pools_and_zero_copy_of_a_real_kernel() -> None:
-    first, second = decode(np.frombuffer(REAL.read_bytes(), ROW), FLAGS, has_modes=True)
+    first, second = decode(np.frombuffer(REAL.read_bytes(), ROW), Names(FLAGS, has_modes=True))
     assert (first.ready, second.ready) == (True, True)
     assert (first.minor, first.max_payload, first.references) == (46, 131072, 6)
     for queue in (*first.queues.values(), *second.queues.values()):

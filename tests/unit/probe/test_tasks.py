@@ -14,13 +14,41 @@ from furtrace.probe import tasks
 
 
 def test_this_thread() -> None:
-    found = tasks.task(os.getpid())
+    found = tasks.tasks([os.getpid()])[os.getpid()]
     assert found is not None
     assert (found.tid, found.pid) == (os.getpid(), os.getpid())
     assert found.comm == Path("/proc/self/comm").read_bytes().rstrip(b"\n")
     assert found.command.split(b" ") == Path("/proc/self/cmdline").read_bytes().rstrip(b"\0").replace(
         b"\0", b" "
     ).split(b" ")
+
+
+def test_the_process_of_a_thread() -> None:
+    seen: list[tuple[int, bytes] | None] = []
+
+    def look() -> None:
+        ctypes.CDLL(None).prctl(15, b"a\\b\tc")  # PR_SET_NAME; /proc/PID/status would escape it
+        seen.append(tasks.process(threading.get_native_id()))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    assert seen == [(os.getpid(), b"a\\b\tc")]
+
+
+def test_command_lines_that_can_not_be_read_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are waited for together, and what was read is told."""
+    over = threading.Event()
+
+    def command(pid: int) -> bytes:
+        if pid == 2:
+            over.wait()
+        return b"process %d" % pid
+
+    monkeypatch.setattr(tasks, "_PATIENCE", 0.05)
+    monkeypatch.setattr(tasks, "_command", command)
+    assert tasks._commands([1, 2, 3, 4]) == {1: b"process 1"}
+    over.set()
 
 
 def test_a_thread_that_sleeps() -> None:
@@ -44,7 +72,7 @@ def test_one_with_a_strange_name() -> None:
         assert process.stdout is not None
         process.stdout.readline()
         time.sleep(0.2)
-        found = tasks.task(process.pid)
+        found = tasks.tasks([process.pid])[process.pid]
         process.communicate(b"")
     assert found is not None
     assert (found.comm, found.state) == (b"a) R (b", "S")
@@ -53,7 +81,8 @@ def test_one_with_a_strange_name() -> None:
 def test_one_that_is_gone() -> None:
     process = subprocess.Popen(["true"])
     process.wait()
-    assert tasks.task(process.pid) is None
+    assert tasks.tasks([process.pid]) == {process.pid: None}
+    assert tasks.process(process.pid) is None
     assert tasks.threads(process.pid) == []
     assert tasks.memory(process.pid, [4096], 8) == [None]
 

@@ -1,0 +1,45 @@
+"""What is there already as a trace begins: the state of the kernel, told to the model before any event."""
+
+from functools import cache
+
+from furtrace.model.conversation import Conversation
+from furtrace.model.found import found_requests, wanted
+from furtrace.model.snapshot import Names, Rows, Snapshot, decode
+from furtrace.probe import tasks
+from furtrace.probe.btf import running_kernel
+from furtrace.probe.live import LiveTrace
+from furtrace.probe.snapshot import BITS_OF
+
+
+def decoded(rows: Rows) -> list[Snapshot]:
+    """The snapshots that rows of this kernel are."""
+    return decode(rows, _names())
+
+
+@cache
+def _names() -> Names:
+    types = running_kernel()
+    bits = types.bit_fields(BITS_OF)
+    begin = min(bits.values(), default=0) // 8 * 8
+    return Names(
+        flags={bit: name for name, bit in types.enumerators("fuse_req_flag").items()},
+        bits={name: bit - begin for name, bit in bits.items()},
+        has_modes="payload_mode" in types.members("fuse_ring_queue"),
+    )
+
+
+def find(trace: LiveTrace, conversation: Conversation) -> None:
+    """Tell a conversation how the traced connections are, before it is fed.
+
+    Args:
+        trace: which can be asked that, and was not read yet.
+        conversation: of the same trace.
+
+    Raises:
+        ProbeError: the kernel does not tell.
+    """
+    process, filters = cache(tasks.process), trace.filters
+    for snapshot in decoded(trace.found()):
+        rows = found_requests(snapshot, process)
+        chosen = wanted(rows, filters.client, filters.opcodes, filters.queues)
+        conversation.add_found(snapshot, rows[chosen])
