@@ -10,7 +10,7 @@ import numpy.typing as npt
 from furtrace.checks.findings import Finding, Rule, Severity, about, about_event, request_name
 from furtrace.checks.fixed import NOT_NAMED, RegisteredPools
 from furtrace.checks.seen import CONNECTION_ENDED, Check, Seen
-from furtrace.model.requests import REQUEST, Requests_
+from furtrace.model.requests import REQUEST, Requests_, is_delivered
 from furtrace.trace.record import NO_QUEUE, Kind, Records, among, no_records
 from furtrace.wire.errnos import error_text
 from furtrace.wire.opcodes import UringCommand
@@ -144,7 +144,7 @@ class Commits(Check):
 
 def _delivered(under_way: Requests_, event: np.void) -> np.void | None:
     same = (under_way["commit_id"] == event["commit_id"]) & (under_way["connection"] == event["connection"])
-    at = np.flatnonzero(same & (under_way["delivered_ns"] != 0) & (under_way["commit_id"] != 0))
+    at = np.flatnonzero(same & is_delivered(under_way) & (under_way["commit_id"] != 0))
     return under_way[at[-1]] if len(at) else None
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from furtrace.checks.findings import Finding, Rule, Severity, about
 from furtrace.checks.seen import Check, Seen
-from furtrace.model.requests import Requests_
+from furtrace.model.requests import Requests_, is_delivered
 from furtrace.wire.opcodes import Opcode, opcode_name
 
 CUT_OFF: Final = Rule(
@@ -42,7 +42,7 @@ class Endings(Check):
 
 
 def _told(rows: Requests_) -> Finding:
-    served = int((rows["delivered_ns"] != 0).sum())
+    served = int(is_delivered(rows).sum())
     named = ", ".join(f"{opcode_name(int(row['opcode']))} (unique {row['unique']})" for row in rows[:_MOST_NAMED])
     more = f" and {len(rows) - _MOST_NAMED} more" if len(rows) > _MOST_NAMED else ""
     requests = "1 request was" if len(rows) == 1 else f"{len(rows)} requests were"

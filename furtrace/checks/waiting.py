@@ -10,7 +10,7 @@ from furtrace.checks.findings import Finding, Rule, Severity, about, request_nam
 from furtrace.checks.seen import Check, Limits, Seen
 from furtrace.model.queues import Queue
 from furtrace.model.requests import UNANSWERED as NEVER_ANSWERED
-from furtrace.model.requests import Requests_
+from furtrace.model.requests import Found, Requests_, begin_of, is_answered, is_delivered
 from furtrace.trace.record import Flag, Transport, comm
 from furtrace.wire.opcodes import Opcode
 from furtrace.wire.text import printable
@@ -145,14 +145,15 @@ class Waiting(Check):
         rows = rows[~rows["uncertain"] & ~np.isin(rows["opcode"], MAY_WAIT)]
         if not len(rows):
             return
-        began = np.where(rows["delivered_ns"] != 0, rows["delivered_ns"], rows["queued_ns"]).astype(np.int64)
-        long = (began != 0) & (now_ns - began > self._limits.unanswered) & (rows["committed_ns"] == 0)
+        began = _since(rows)
+        long = (began != 0) & (now_ns - began > self._limits.unanswered) & ~is_answered(rows)
         order = np.argsort(began)
         for at in order[long[order]].tolist():
             yield from self._judged(rows[at], now_ns, int(now_ns - began[at]), seen)
 
     def _judged(self, row: np.void, now_ns: int, waited: int, seen: Seen) -> Iterator[Finding]:
-        name, stage = (int(row["connection"]), int(row["unique"])), int(row["delivered_ns"])
+        name = int(row["connection"]), int(row["unique"])
+        stage = int(row["delivered_ns"]) or int(row["found"] == Found.SERVED)
         if self._told.get(name) == stage:
             return
         found = self._served(row, waited) if stage else self._queued(row, waited, seen)
@@ -176,13 +177,17 @@ class Waiting(Check):
     def _served(self, row: np.void, waited: int) -> tuple[Rule, str]:
         server = f"{printable(comm(row['server_comm'].tobytes())) or '?'}[{row['server_tid'] or row['server_pid']}]"
         how = "by /dev/fuse" if row["transport"] == Transport.DEV else f"by queue {row['queue']}"
+        if not row["delivered_ns"]:  # since when it has been there is not known, but how old it is
+            return UNANSWERED, f"{request_name(row)}, {_age(row, waited)}, is in the hands of {server}, {how}."
         return UNANSWERED, f"{request_name(row)}, has been in the hands of {server}, {how}, for {waited / 1e9:.1f} s."
 
     def _queued(self, row: np.void, waited: int, seen: Seen) -> tuple[Rule, str] | None:
         place = (int(row["connection"]), int(row["expected_queue"]))
-        if self._newest.get(place[0] << 32 | place[1], 0) > row["queued_ns"] or _is_gone(row, seen):
+        began = begin_of(row)
+        if self._newest.get(place[0] << 32 | place[1], 0) > began or _is_gone(row, seen):
             return None  # its client took it back, or it would have been fetched before that one
-        said, unsure = f"{request_name(row)}, has been queued for {waited / 1e9:.1f} s", "" if seen.alive else _IF_ALIVE
+        waits = f"has been queued for {waited / 1e9:.1f} s" if row["queued_ns"] else f"{_age(row, waited)}, is queued"
+        said, unsure = f"{request_name(row)}, {waits}", "" if seen.alive else _IF_ALIVE
         if row["dry_ns"]:
             return NO_BUFFER, f"{said}: the pool of queue {place[1]} has no free buffer{unsure}."
         queues = [one for one in seen.conversation.queues.table() if one.connection == place[0] and one.entries]
@@ -195,6 +200,20 @@ class Waiting(Check):
             entries = "its entry is" if queue.in_server == 1 else f"all {queue.in_server} entries of it are"
             return NO_ENTRY, f"{said}{where}: {entries} in the server's hands{unsure}."
         return NOT_FETCHED, f"{said}{where}, and the server has not fetched it{unsure}."
+
+
+def _since(rows: Requests_) -> npt.NDArray[np.int64]:
+    """Since when each is where it is, or, if that was before the trace began, since when it is at all; 0: not known."""
+    made = np.where(rows["made_ns"] != 0, rows["made_ns"], rows["found_ns"])
+    earlier = np.where(rows["queued_ns"] != 0, rows["queued_ns"], made)
+    delivered = np.where(is_delivered(rows), np.where(rows["delivered_ns"] != 0, rows["delivered_ns"], made), earlier)
+    since: npt.NDArray[np.int64] = delivered.astype(np.int64)
+    return since
+
+
+def _age(row: np.void, waited: int) -> str:
+    """How old a request is that was under way as the trace began."""
+    return f"{waited / 1e9:.1f} s old" + ("" if row["made_ns"] else " at least")
 
 
 _IF_ALIVE: Final = " (unless its client was killed meanwhile, which no event tells)"

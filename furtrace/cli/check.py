@@ -14,6 +14,7 @@ from furtrace.checks.seen import Limits
 from furtrace.cli.checking import Form, Report, form_of
 from furtrace.cli.command import has_ended, running
 from furtrace.cli.errors import OutputError
+from furtrace.cli.found import find
 from furtrace.cli.illustrating import Illustrated
 from furtrace.cli.moments import MomentType
 from furtrace.cli.options import What, check_seconds
@@ -197,7 +198,8 @@ class _Live:
         options, wanted = self._options, _what(self._options)
         target = Target(wanted.connection, wanted.mount, wanted.pid)
         with contextlib.ExitStack() as stack:
-            trace = stack.enter_context(LiveTrace(target, Filters(forgets=wanted.forgets)))
+            trace = stack.enter_context(LiveTrace(target, Filters(forgets=wanted.forgets), finds=True))
+            find(trace, self._conversation)
             self._announce(trace)
             limits = TraceLimits(options["duration"])
             if options["command"]:

@@ -10,6 +10,7 @@ import click
 
 from furtrace.cli.command import exit_status, has_ended, running
 from furtrace.cli.errors import OutputError
+from furtrace.cli.found import find
 from furtrace.cli.keeping import kept
 from furtrace.cli.options import What, check_seconds, filter_options, filters_text, probe_options, what
 from furtrace.cli.outputs import EventOutput, JsonOutput, PlainOutput, ScreenOutput, summary
@@ -76,8 +77,9 @@ class _Live:
         with stack:
             stopping = stack.enter_context(Stopping())
             vantage, kernel_steps = Vantage(self._options["vantage"]), self._options["steps"] == "kernel"
-            trace = stack.enter_context(LiveTrace(self._target, self._filters, vantage, kernel_steps))
+            trace = stack.enter_context(LiveTrace(self._target, self._filters, vantage, kernel_steps, finds=True))
             trace.info.filters = self._filters_text
+            find(trace, self._conversation)
             self._announce(trace)
             keeper = stack.enter_context(kept(self._options["record"], trace.info))
             limits = Limits(self._options["duration"])

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from furtrace.export.codes import FUNCTIONS, KINDS, TIMES, TRANSPORTS
+from furtrace.export.codes import FOUND, FUNCTIONS, KINDS, TIMES, TRANSPORTS
 from furtrace.model.conversation import Conversation
 from furtrace.model.inodes import Path
 from furtrace.model.paths import Subject
@@ -111,6 +111,8 @@ def _request(row: _Members, subject: Subject) -> dict[str, Any]:
         "server_tid": _known(row["server_tid"]),
         "server_comm": _text(comm(row["server_comm"])) or None,
         **{step: _known(row[step]) for step in TIMES},
+        "found": FOUND.get(row["found"]),
+        "made_ns": _known(row["made_ns"]),
         "reply_size": _known(row["reply_size"], -1),
         "moved": _known(row["moved"], -1),
         "uncertain": row["uncertain"],

@@ -6,7 +6,7 @@ them.
 
 from typing import Any, Final
 
-from furtrace.export.codes import FUNCTIONS, TIMES, TRANSPORTS
+from furtrace.export.codes import FOUND, FUNCTIONS, TIMES, TRANSPORTS
 from furtrace.model.zerocopy import CopiedBecause
 from furtrace.trace.record import EVENTS
 
@@ -100,6 +100,8 @@ _REQUEST: Final = {
     "server_tid": _or_null(_U32),
     "server_comm": _or_null(_TEXT),
     **{step: _or_null(_TIME) for step in TIMES},
+    "found": _or_null(_one_of(*FOUND.values())),
+    "made_ns": _or_null(_TIME),
     "reply_size": _or_null(_COUNT),
     "moved": _or_null(_COUNT),
     "uncertain": _BOOLEAN,

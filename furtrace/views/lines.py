@@ -67,14 +67,19 @@ def _phases(rows: Requests_) -> list[str]:
     columns = zip(*(durations / 1000).tolist(), strict=True)
     texts = ["%.1fus: wait %.1f, server %.1f, commit %.1f" % row for row in columns]  # noqa: UP031 - the fastest way
     for at in np.flatnonzero((durations < 0).any(axis=0)).tolist():
-        texts[at] = _known_phases(durations[:, at].tolist())
+        texts[at] = _known_phases(durations[:, at].tolist(), rows[at])
     return texts
 
 
-def _known_phases(durations: list[int]) -> str:
-    """Durations of a request of which not all is known: ``?`` for those; the phases left out where none is known."""
+def _known_phases(durations: list[int], row: np.void) -> str:
+    """Durations of a request of which not all is known: ``?`` for those; the phases left out where none is known.
+
+    One that was there before the trace has its whole duration to a tick of the kernel's clock.
+    """
     total, *phases = ("?" if ns < 0 else f"{ns / 1000:.1f}" for ns in durations)
     text = total if total == "?" else f"{total}us"
+    if total == "?" and row["made_ns"] and row["ended_ns"] > row["made_ns"]:
+        text = f"~{(row['ended_ns'] - row['made_ns']) / 1000:.0f}us"
     if all(phase == "?" for phase in phases):
         return text
     return f"{text}: wait {phases[0]}, server {phases[1]}, commit {phases[2]}"

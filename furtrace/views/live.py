@@ -59,8 +59,9 @@ not every kernel shows
 Columns
   queue      "3?" before the queue is known: the client runs on CPU 3
   entry      number within its queue, in the order of first use
-  age        since the first event that was seen of the request
-  entries    of a queue: seen in use / registered ("?": tracing began later)
+  age        since the first event that was seen of the request; of one that was there before the trace, since it was \
+made
+  entries    of a queue: seen in use / registered ("?": not known)
   backlog    requests queued for this CPU and not delivered; deepest: the most there were
   rate/s     over the last two seconds
 Columns of pools

@@ -9,7 +9,7 @@ from rich.style import Style
 
 from furtrace.model.inodes import Path
 from furtrace.model.paths import Paths, Subject
-from furtrace.model.requests import Requests_, first_seen, no_requests
+from furtrace.model.requests import Requests_, first_seen, is_answered, is_delivered, no_requests
 from furtrace.trace import record
 from furtrace.trace.record import NO_QUEUE, Flag, names
 from furtrace.views.arguments import NAMED_BESIDES
@@ -30,7 +30,7 @@ def states(rows: Requests_) -> npt.NDArray[np.intp]:
     Queued means no more than that: whether it waits for an entry or for a read of /dev/fuse can't be known yet, nor
     whether such a read took it where the kernel does not show that.
     """
-    known = np.where(rows["committed_ns"] != 0, 3, np.where(rows["delivered_ns"] != 0, 2, 1))
+    known = np.where(is_answered(rows), 3, np.where(is_delivered(rows), 2, 1))
     return np.where(rows["uncertain"], 0, known)
 
 

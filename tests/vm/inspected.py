@@ -2,7 +2,8 @@
 
 The server has one entry a queue, or in mode ``pool`` two of them and one buffer, which a request holds that it never
 answers; another request waits for it. What it leaves in FOLDER: ``inspected.json``, what `furtrace inspect` says of the
-connection, and ``inspected.jsonl``, what the server says.
+connection, ``live.jsonl`` and ``check.jsonl``, what `furtrace live` and `furtrace check` do that begin only then, and
+``inspected.jsonl``, what the server says.
 """
 
 import subprocess
@@ -15,6 +16,12 @@ from furtrace.demo.modes import Mode
 from furtrace.demo.process import DemoServer
 from tests.live.demo.conftest import Client
 from tests.vm.faulted import PATIENCE, SETTLED, wait_until
+
+
+def run(file: Path, *command: str) -> None:
+    """Keep what a command of furtrace prints."""
+    with file.open("wb") as out:
+        subprocess.run([sys.executable, "-m", "furtrace", *command], stdout=out, check=False)
 
 
 def main() -> None:
@@ -31,9 +38,10 @@ def main() -> None:
         wait_until(lambda: said.exists() and said.read_text() != "")
         clients.append(Client(server.mountpoint, "space"))
         time.sleep(2 * SETTLED)
-        asked = ("--json", "--connection", str(server.connection), "--unanswered", str(SETTLED))
-        with (folder / "inspected.json").open("wb") as out:
-            subprocess.run([sys.executable, "-m", "furtrace", "inspect", *asked], stdout=out, check=False)
+        asked, long = ("--json", "--connection", str(server.connection)), ("--unanswered", str(SETTLED))
+        run(folder / "inspected.json", "inspect", *asked, *long)
+        run(folder / "live.jsonl", "live", *asked, "--duration", "0.5")
+        run(folder / "check.jsonl", "check", *asked, *long, "--duration", "1")
         for client in clients:
             client.process.kill()
     for client in clients:

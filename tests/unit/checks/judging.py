@@ -10,6 +10,8 @@ from furtrace.checks.checker import Checker
 from furtrace.checks.findings import Finding
 from furtrace.checks.seen import Limits
 from furtrace.model.conversation import Conversation
+from furtrace.model.found import found_requests
+from furtrace.model.snapshot import Snapshot
 from furtrace.trace.info import TraceInfo
 from furtrace.trace.record import HEADER_SIZE, Flag, Kind, Records
 from furtrace.wire.opcodes import Opcode
@@ -26,10 +28,14 @@ def judged(
     filters: str = "",
     dialect: str = "plain",
     alive: Callable[[int], bool] | None = None,
+    begun: Snapshot | None = None,
 ) -> list[Finding]:
-    """All findings, the trace's end at ``until`` or at its last event."""
+    """All findings, the trace's end at ``until`` or at its last event; ``begun``: how it found its connection."""
     info = TraceInfo("6.18", dialect, "tracepoints", 0, cpus=cpus, filters=filters)
-    checker = Checker(info, Conversation(), Limits(), alive)
+    conversation = Conversation()
+    if begun is not None:
+        conversation.add_found(begun, found_requests(begun, lambda _tid: None))
+    checker = Checker(info, conversation, Limits(), alive)
     found = list(checker.feed(batch(*events)))
     if until is not None:
         found += checker.tick(until)

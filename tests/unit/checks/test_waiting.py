@@ -2,10 +2,12 @@
 
 import pytest
 
+from furtrace.model.snapshot import InList, Snapshot
 from furtrace.trace.record import NO_QUEUE, Flag, Kind, Records, Transport
 from furtrace.wire.opcodes import Opcode
 from tests.unit.checks.judging import SECOND, judged, rules
 from tests.unit.events import after_loss, batch, committed, delivered, ended, event, queued, whole
+from tests.unit.states import asked, entry, queue, seen
 
 
 def test_one_that_the_server_keeps() -> None:
@@ -117,3 +119,41 @@ def test_an_interrupt_that_is_ignored() -> None:
 def test_an_interrupt_that_is_heeded() -> None:
     events = [queued(2, SECOND), delivered(2, SECOND + 10), interrupt(2, 2 * SECOND)]
     assert rules(*events, committed(2, 3 * SECOND), ended(2, 3 * SECOND + 1, error=-4), until=60 * SECOND) == ["slow"]
+
+
+# ---- what was under way as the trace began ----
+
+
+def _at(snapshot: Snapshot) -> Snapshot:
+    snapshot.ns = 100 * SECOND
+    return snapshot
+
+
+def test_one_that_hung_before() -> None:
+    held = entry(InList.USERSPACE, asked(4, InList.USERSPACE, age=7.0))
+    begun = _at(seen(queue(held, waiting=(asked(6, InList.QUEUED, age=6.0),))).snapshot)
+    served, waiting = judged(begun=begun, until=101 * SECOND)
+    assert (served.rule.id, served.unique, served.queue) == ("unanswered", 4, 0)
+    assert served.sentence == "READ, unique 4, 8.0 s old, is in the hands of server[42], by queue 0."
+    assert (waiting.rule.id, waiting.unique) == ("no-entry", 6)
+    assert "7.0 s old, is queued for queue 0: its entry is in the server's hands" in waiting.sentence
+
+
+def test_one_whose_age_the_kernel_does_not_keep() -> None:
+    begun = _at(seen(requests=(asked(4, InList.PROCESSING, age=None),)).snapshot)
+    assert judged(begun=begun, until=104 * SECOND) == []
+    (found,) = judged(begun=begun, until=106 * SECOND)
+    assert found.sentence == "READ, unique 4, 6.0 s old at least, is in the hands of server[42], by /dev/fuse."
+
+
+def test_one_that_hung_before_and_is_answered() -> None:
+    begun = _at(seen(queue(entry(InList.USERSPACE, asked(4, InList.USERSPACE, age=3.0)))).snapshot)
+    ends = (committed(4, 100 * SECOND + 5, 15), ended(4, 100 * SECOND + 9, 15))
+    assert rules(*ends, begun=begun, until=110 * SECOND) == []
+
+
+def test_one_that_was_queued_before_and_is_with_the_server_now() -> None:
+    begun = _at(seen(queue(entry(InList.AVAILABLE), waiting=(asked(4, InList.QUEUED, age=1.0),))).snapshot)
+    (found,) = judged(delivered(4, 100 * SECOND + 5, 15), begun=begun, until=106 * SECOND)
+    assert (found.rule.id, found.unique) == ("unanswered", 4)
+    assert "for 6.0 s" in found.sentence  # since it was brought there, as was seen

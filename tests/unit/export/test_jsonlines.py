@@ -125,6 +125,8 @@ def test_a_request_of_which_all_is_known() -> None:
         "committed_ns": 1220,
         "unregistered_ns": None,
         "ended_ns": 1230,
+        "found": None,
+        "made_ns": None,
         "buffer": None,
         "buffer_offset": None,
         "buffer_waits": 0,
@@ -155,7 +157,7 @@ def test_a_request_of_which_nothing_is_known() -> None:
         *(f"{when}_ns" for when in ("queued", "assigned", "delivered", "committed", "ended")),
         *(f"{when}_ns" for when in ("dry", "selected", "registered", "unregistered")),
         *("buffer", "buffer_offset", "slot", "page_bytes", "segments", "fixed_bytes"),
-        *("zero_copied", "copied_because"),
+        *("zero_copied", "copied_because", "found", "made_ns"),
     }
 
 
