@@ -55,6 +55,13 @@ def test_one_of_another_connection_was_not() -> None:
     assert rules(*events) == ["commit-unknown"]
 
 
+def test_one_of_the_connection_that_had_the_number_before_was_not() -> None:
+    before = conversation(2, 1000, Opcode.FLUSH)
+    assert rules(*before, event(Kind.INIT, 2000), refused(2100, COMMIT, GONE, commit_id=2)) == ["commit-unknown"]
+    other = event(Kind.INIT, 2000, connection=8)
+    assert rules(*before, other, refused(2100, COMMIT, GONE, commit_id=2)) == ["commit-twice"]
+
+
 def test_where_events_were_lost_it_is_not_sure() -> None:
     (finding,) = judged(after_loss(batch(refused(2100, COMMIT, GONE, commit_id=2)), 3))
     assert finding.rule.id == "commit-unknown"

@@ -88,33 +88,44 @@ def test_a_slot_that_can_t_be_used(error: int) -> None:
     assert "READ, unique 2 can't be put into slot 9" in finding.sentence
 
 
-def test_a_pool_that_runs_dry() -> None:
-    def one(unique: int, ns: int, wait: int = 5000) -> list[Records]:
-        place: dict[str, Any] = {"opcode": Opcode.READ, "queue": 3, "transport": Transport.URING, "entry": 0xE0}
-        dry = event(Kind.SELECTED, ns + 1, unique=unique, error=-errno.ENOBUFS, **place)
-        got = event(Kind.SELECTED, ns + 1 + wait, unique=unique, **place)
-        return [queued(unique, ns, Opcode.READ), dry, got, *whole(unique, ns + wait + 1000, Opcode.READ)[1:]]
+def _dry(unique: int, ns: int, wait: int = 5000) -> list[Records]:
+    """A request that waits so long for a buffer."""
+    place: dict[str, Any] = {"opcode": Opcode.READ, "queue": 3, "transport": Transport.URING, "entry": 0xE0}
+    dry = event(Kind.SELECTED, ns + 1, unique=unique, error=-errno.ENOBUFS, **place)
+    got = event(Kind.SELECTED, ns + 1 + wait, unique=unique, **place)
+    return [queued(unique, ns, Opcode.READ), dry, got, *whole(unique, ns + wait + 1000, Opcode.READ)[1:]]
 
-    few = [part for number in range(9) for part in one(2 * number + 2, 10_000 * number + 1000)]
+
+def test_a_pool_that_runs_dry() -> None:
+    few = [part for number in range(9) for part in _dry(2 * number + 2, 10_000 * number + 1000)]
     assert rules(*few) == []
-    (finding,) = judged(*few, *one(200, 500_000))
+    (finding,) = judged(*few, *_dry(200, 500_000))
     assert finding.rule.id == "pool-dry"
     assert finding.sentence == (
         "10 requests of queue 3 found no free buffer, and waited 5.0 us each, at most 1 at a time: 1 more buffer would "
         "have served them."
     )
-    assert rules(*one(2, 1000, wait=999_999_999)) == []
-    assert rules(*one(2, 1000, wait=SECOND)) == ["pool-dry"]
-    kept = one(2, 1000, wait=SECOND)
+    assert rules(*_dry(2, 1000, wait=999_999_999)) == []
+    assert rules(*_dry(2, 1000, wait=SECOND)) == ["pool-dry"]
+    kept = _dry(2, 1000, wait=SECOND)
     assert rules(*kept[:2], *kept[3:]) == ["pool-dry"]  # its entry kept the buffer of the request before
 
 
-def _loaded(queue: int, number: int, wait_ns: int) -> list[Records]:
+def test_a_pool_of_the_connection_that_had_the_number_before() -> None:
+    """What waited there does not count here, and what was said there is said here again."""
+    few = [part for number in range(9) for part in _dry(2 * number + 2, 10_000 * number + 1000)]
+    begun = event(Kind.INIT, SECOND // 10)
+    assert rules(*few, begun, *_dry(2, SECOND // 5)) == []
+    long = [_dry(2, 1000, SECOND), _dry(2, 2 * SECOND, SECOND)]
+    assert rules(*long[0], event(Kind.INIT, 2 * SECOND - 1), *long[1]) == ["pool-dry", "pool-dry"]
+
+
+def _loaded(queue: int, number: int, wait_ns: int, start: int = SECOND) -> list[Records]:
     """Requests of one entry, each of which waits so long for it; 10 ms apart."""
     events = []
     place: dict[str, Any] = {"queue": queue, "entry": 0xE0 + queue}
     for at in range(number):
-        unique, ns = 1000 * queue + 2 * at + 2, 10_000_000 * at + SECOND
+        unique, ns = 1000 * queue + 2 * at + 2, 10_000_000 * at + start
         got = event(Kind.STEP, ns + wait_ns, unique=unique, step=Step.ADD_REQ_TO_RING_ENT, **place)
         events += [queued(unique, ns, cpu=queue), got, delivered(unique, ns + wait_ns + 10, cpu=queue, **place)]
         events += [committed(unique, ns + wait_ns + 20, **place), ended(unique, ns + wait_ns + 30, queue=queue)]
@@ -123,8 +134,7 @@ def _loaded(queue: int, number: int, wait_ns: int) -> list[Records]:
 
 @pytest.mark.parametrize(("wait_ns", "found"), [(3_000_000, ["queue-imbalance"]), (500_000, [])])
 def test_queues_out_of_balance(wait_ns: int, found: list[str]) -> None:
-    events = sorted([*_loaded(1, 600, wait_ns), *_loaded(2, 2, 10)], key=lambda one: int(one["ns"][0]))
-    said = judged(*events)
+    said = judged(*_by_time(*_loaded(1, 600, wait_ns), *_loaded(2, 2, 10)))
     assert [one.rule.id for one in said] == found
     if found:
         assert said[0].sentence.startswith("In 5.")
@@ -135,18 +145,35 @@ def test_a_queue_alone_is_not_out_of_balance() -> None:
     assert rules(*_loaded(1, 600, 3_000_000)) == []
 
 
-def test_zero_copy_that_does_not_happen() -> None:
+def test_what_was_said_of_the_connection_that_had_the_number_before_is_said_again() -> None:
+    twice = [_by_time(*_loaded(1, 600, 3_000_000, start), *_loaded(2, 2, 10, start)) for start in (SECOND, 9 * SECOND)]
+    assert rules(*twice[0], *twice[1]) == ["queue-imbalance"]
+    assert rules(*twice[0], event(Kind.INIT, 8 * SECOND), *twice[1]) == 2 * ["queue-imbalance"]
+    twice = [_copied(start) for start in (1000, 2 * SECOND)]
+    assert rules(*twice[0], event(Kind.INIT, SECOND), *twice[1]) == 2 * ["zero-copy-missing"]
+
+
+def _by_time(*events: Records) -> list[Records]:
+    return sorted(events, key=lambda one: int(one["ns"][0]))
+
+
+def _copied(start: int) -> list[Records]:
+    """READs on a queue for zero-copy, whose file was not opened for it."""
     flags = Flag.QUEUE_ZERO_COPY | Flag.HAS_PAGES | Flag.HEADER_FROM_SERVER
     events = []
     for at in range(100):
-        unique, ns = 2 * at + 2, 1000 * at + 1000
+        unique, ns = 2 * at + 2, 1000 * at + start
         place: dict[str, Any] = {"flags": flags}
         events += [
             queued(unique, ns, Opcode.READ, flags=Flag.HAS_PAGES),
             delivered(unique, ns + 1, Opcode.READ, **place),
         ]
         events += [committed(unique, ns + 2, Opcode.READ, **place), ended(unique, ns + 3, Opcode.READ)]
-    (finding,) = judged(*events)
+    return events
+
+
+def test_zero_copy_that_does_not_happen() -> None:
+    (finding,) = judged(*_copied(1000))
     assert finding.rule.id == "zero-copy-missing"
     assert finding.sentence.startswith("100 requests of queue 3 were copied: their files were not opened with")
 
