@@ -16,9 +16,10 @@ PAST_RING: Final = Rule(
     "past-the-ring",
     Severity.WARNING,
     "requests go by /dev/fuse although the ring is ready",
-    "Once the ring is ready the kernel gives every request to a queue, but for FORGET, INTERRUPT and NOTIFY_REPLY. On "
-    "Linux 7.3 a REGISTER that fails ends io_uring for the whole connection.",
-    "Look for a REFUSED REGISTER before; without one, report it to the kernel's developers.",
+    "Once the ring is ready the kernel gives every request to a queue, but for FORGET, INTERRUPT and NOTIFY_REPLY. It "
+    "does so until the connection ends, whatever the server does, a REGISTER that fails included "
+    "(fuse_uring_do_register() in fs/fuse/dev_uring.c).",
+    "Report it to the kernel's developers, with a recording.",
 )
 OTHER_CPU: Final = Rule(
     "other-cpu",

@@ -2,6 +2,8 @@
 
 A fault is a queue (``RingQueue``) that does one thing otherwise; what else it takes is said in the list here. When it
 has been committed is written down, see ``furtrace.demo.faultlog``. A server without a fault uses nothing of this.
+
+No server can break the rule past-the-ring: nothing takes back that a ring is ready (``fuse_uring_do_register()``).
 """
 
 from collections.abc import Callable

@@ -27,7 +27,7 @@ class Case:
 
 HANGS: Final = ("--unanswered", "1")
 WAITS: Final = frozenset({"no-entry", "not-fetched"})
-GIVEN_UP: Final = frozenset({"setup-not-enabled", "past-the-ring", "commit-refused"})
+GIVEN_UP: Final = frozenset({"setup-not-enabled"})
 """A REGISTER that fails ends io_uring for the whole connection (Linux 7.3)."""
 CASES: Final = {
     "no-answer": Case("unanswered", options=HANGS),
