@@ -87,6 +87,8 @@ class Server:
         print(f"ready {options.directory} {connection=} {transport=!s} {queues=} {depth=}", flush=True)
 
     def _agree(self) -> None:
+        if self._fault and self._fault.before_init:
+            self._fault.before_init(self._fuse_fd, self._options.queue_memory(), self._accounts)
         if not self._device.serve_until(lambda: self._session.minor > 0, _INIT_TIMEOUT):
             raise DemoError("the kernel sent no INIT")
         limits, agreed = self._session.limits, self._session.flags

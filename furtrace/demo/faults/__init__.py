@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from furtrace.demo import wire
+from furtrace.demo.entries import Buffers
 from furtrace.demo.faultlog import FaultLog
 from furtrace.demo.faults import commits, lives, pools, replies, setup
 from furtrace.demo.handlers import Answer
 from furtrace.demo.modes import Mode
-from furtrace.demo.ringqueue import RingQueue
+from furtrace.demo.ringqueue import Accounts, RingQueue
 
 _ALL: Final = tuple(Mode)
 _POOLED: Final = (Mode.POOL, Mode.FIXED_POOL, Mode.ZERO_COPY)
@@ -38,6 +39,7 @@ class Fault:
             takes commands only while it is (``fuse_uring_cmd()``), and a server of everyday life finds it on.
         buffers: of each pool, where that is part of the fault.
         wrap: makes the answering of what comes through /dev/fuse faulty.
+        before_init: is done with /dev/fuse, a queue's memory and the accounts before INIT is answered.
 
     """
 
@@ -50,6 +52,7 @@ class Fault:
     stays_enabled: bool = False
     buffers: int | None = None
     wrap: Callable[[Answer, FaultLog], Answer] | None = None
+    before_init: Callable[[int, Buffers, Accounts], None] | None = None
 
     @property
     def needs(self) -> str:
@@ -106,6 +109,11 @@ _FAULTS: Final = (
     Fault("one-iovec", "A REGISTER brings one iovec instead of two.", setup.OneIovec, stays_enabled=True),
     Fault(
         "queue-out-of-range", "A REGISTER names a queue that is no CPU's.", setup.QueueOutOfRange, stays_enabled=True
+    ),
+    Fault(
+        "register-early",
+        "A queue is set up before INIT is answered, then after it.",
+        before_init=setup.register_early,
     ),
     Fault("no-sqe128", "A REGISTER comes through a ring with SQEs of 64 bytes.", setup.NoSqe128),
     Fault("dead-thread", "A queue's thread ends with a request in hand; the server goes on.", lives.DeadThread),

@@ -15,6 +15,7 @@ from furtrace.demo.faults.queue import FaultyQueue, neighbour
 from furtrace.demo.handlers import Handlers
 from furtrace.demo.memory import Memory
 from furtrace.demo.ringqueue import Accounts
+from furtrace.demo.sender import Sender
 
 _IOVEC = Struct("=QQ")
 _SHORT_HEADERS = 256
@@ -104,6 +105,24 @@ class OneIovec(StraySetup):
     def _misbehave(self, good: Command) -> None:
         self._attempt(good._replace(length=1))
         self._confess("REGISTER with one iovec")
+
+
+def register_early(fuse_fd: int, buffers: Buffers, accounts: Accounts) -> None:
+    """Send the first command of queue 0 while INIT waits for its answer.
+
+    It comes after that, because the kernel has to know how large requests get; before, it completes with EAGAIN
+    (``fuse_uring_cmd()``), and costs nothing.
+    """
+    first, *_later = [*buffers.setup(0), buffers.register(0, buffers.entries[0])]
+    ring = uring.Ring(1)
+    sender = Sender(ring, fuse_fd, 0, buffers.fixed, accounts.commands)
+    sender.command(first)
+    ring.enter(1)  # on EAGAIN io_uring tries again by itself, by a thread of its own, before it says so
+    for user_data, result in ring.completions():
+        sender.done(user_data, result)
+    sender.close()
+    ring.close()
+    accounts.faults.committed(f"{first.op.name} before the answer to INIT", queue=0)
 
 
 class QueueOutOfRange(StraySetup):

@@ -48,6 +48,7 @@ CASES: Final = {
     "short-payload": Case("payload-too-short", consequences=GIVEN_UP),
     "one-iovec": Case("iovecs-missing", consequences=GIVEN_UP),
     "queue-out-of-range": Case("queue-out-of-range", consequences=GIVEN_UP),
+    "register-early": Case("setup-too-early"),
     "no-sqe128": Case("sqe-too-small"),
     "dead-thread": Case("unanswered", consequences=WAITS, options=HANGS),
     "server-dies": Case("cut-off"),

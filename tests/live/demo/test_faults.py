@@ -186,6 +186,18 @@ def test_a_registration_that_does_not_suit_the_queue_is_refused(
     assert bool(made) == (name != "no-pool")
 
 
+def test_what_comes_before_init_is_answered_is_refused(
+    faulty: Faulty, begin: Begin, faults: Path, sent: Path, log: Path
+) -> None:
+    server = faulty("register-early")
+    assert begin(server.mountpoint, "write", "read", "byte").end() == [PAGE, PAGE, ord("x")]
+    server.stop()
+    bad, init = only(refused(sent)), only(of_op(log, "INIT"))
+    assert (bad["op"], bad["queue"], bad["entry"], bad["result"]) == ("REGISTER", 0, None, -errno.EAGAIN)
+    assert bad["done_ns"] <= only(witnessed(faults))["ns"] <= init["reply_ns"]
+    assert {line["transport"] for line in of_op(log, "READ")} == {"uring"}
+
+
 def test_small_sqes_are_refused(faulty: Faulty, begin: Begin, faults: Path, log: Path) -> None:
     server = faulty("no-sqe128")
     assert only(witnessed(faults))["detail"].endswith(os.strerror(errno.EINVAL))
