@@ -135,6 +135,12 @@ _FAULTS: Final = (
     ),
     Fault("bad-queue-flags", "ADD_QUEUE has an unknown flag, then none.", pools.BadQueueFlags, modes=_POOLED),
     Fault(
+        "without-privilege",
+        "ADD_QUEUE asks for zero-copy without CAP_SYS_ADMIN, then with it.",
+        pools.WithoutPrivilege,
+        modes=(Mode.ZERO_COPY,),
+    ),
+    Fault(
         "no-pool",
         "A queue for zero-copy registers its entries without a pool.",
         pools.NoPool,

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from furtrace.demo import commands
+from furtrace.demo import capabilities, commands
 from furtrace.demo.entries import Buffers, Command, Entry
 from furtrace.demo.faults.lives import SlowAnswer
 from furtrace.demo.faults.queue import FaultyQueue, OneAnswer
@@ -64,6 +64,18 @@ class BadQueueFlags(_StraySetupCommand):
         flags = (good.flags or 0) | _ILLEGAL_FLAG
         self._attempt(good._replace(area=commands.add_queue(self.qid, flags), flags=flags))
         self._confess(f"ADD_QUEUE with flags {flags:#x}")
+
+
+class WithoutPrivilege(_StraySetupCommand):
+    """ADD_QUEUE for zero-copy takes CAP_SYS_ADMIN; without it, it completes with EPERM (``fuse_uring_add_queue()``).
+
+    The queue's thread lays it down for that one command, as a server may that has mounted already.
+    """
+
+    def _misbehave(self, good: Command) -> None:
+        with capabilities.without(capabilities.SYS_ADMIN):
+            self._attempt(good)
+        self._confess("ADD_QUEUE for zero-copy without CAP_SYS_ADMIN")
 
 
 class NoPool(Refusable):

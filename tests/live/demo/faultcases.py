@@ -60,6 +60,7 @@ CASES: Final = {
     "bufpool-first": Case("setup-order"),
     "bufpool-too-small": Case("pool-too-small"),
     "bad-queue-flags": Case("setup-flags"),
+    "without-privilege": Case("zero-copy-privilege"),
     "no-pool": Case("zero-copy-no-pool", consequences=GIVEN_UP),
     "payload-beside-pool": Case("payload-beside-pool", consequences=GIVEN_UP),
     "slot-not-zero-copy": Case("slot-not-zero-copy", consequences=GIVEN_UP),

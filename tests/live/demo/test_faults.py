@@ -286,17 +286,22 @@ def test_an_interrupt_is_ignored(faulty: Faulty, begin: Begin, faults: Path, log
 
 
 @pytest.mark.parametrize(
-    ("name", "op"),
-    [("bufpool-first", "ADD_BUFPOOL"), ("bufpool-too-small", "ADD_BUFPOOL"), ("bad-queue-flags", "ADD_QUEUE")],
+    ("name", "op", "error"),
+    [
+        ("bufpool-first", "ADD_BUFPOOL", errno.EINVAL),
+        ("bufpool-too-small", "ADD_BUFPOOL", errno.EINVAL),
+        ("bad-queue-flags", "ADD_QUEUE", errno.EINVAL),
+        ("without-privilege", "ADD_QUEUE", errno.EPERM),
+    ],
 )
 def test_a_setup_command_is_refused(
-    pools: None, faulty: Faulty, begin: Begin, faults: Path, sent: Path, name: str, op: str
+    pools: None, faulty: Faulty, begin: Begin, faults: Path, sent: Path, name: str, op: str, error: int
 ) -> None:
     server = faulty(name)
     assert begin(server.mountpoint, "write", "read", "byte").end() == [PAGE, PAGE, ord("x")]
     server.stop()
     bad = only(refused(sent))
-    assert (bad["op"], bad["queue"], bad["result"]) == (op, 0, -errno.EINVAL)
+    assert (bad["op"], bad["queue"], bad["result"]) == (op, 0, -error)
     assert only(witnessed(faults))["queue"] == 0
 
 
