@@ -174,6 +174,18 @@ _FAULTS: Final = (
         modes=(Mode.ZERO_COPY,),
     ),
     Fault(
+        "queue-not-zero-copy",
+        "Queues are made without zero-copy, though every file is opened for it.",
+        pools.QueueNotZeroCopy,
+        modes=(Mode.ZERO_COPY,),
+    ),
+    Fault(
+        "file-not-zero-copy",
+        "Files are opened without zero-copy, though every queue is made for it.",
+        pools.FileNotZeroCopy,
+        modes=(Mode.ZERO_COPY,),
+    ),
+    Fault(
         "not-fixed",
         "A commit does not say that the pool is a registered buffer; the right commit follows.",
         pools.NotFixed,

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 
-from furtrace.demo import capabilities, commands
+from furtrace.demo import capabilities, commands, wire
 from furtrace.demo.entries import Buffers, Command, Entry
 from furtrace.demo.faults.lives import SlowAnswer
 from furtrace.demo.faults.queue import FaultyQueue, OneAnswer
@@ -13,7 +13,7 @@ from furtrace.demo.ringqueue import Accounts, Work
 from furtrace.demo.sender import CommandLog, Sender
 from furtrace.demo.wire import Reply
 from furtrace.demo.zerocopy import Transfer
-from furtrace.wire.opcodes import UringCommand
+from furtrace.wire.opcodes import Opcode, UringCommand
 from furtrace.wire.sqe import IoUringOp
 
 _ILLEGAL_FLAG = 1 << 7
@@ -111,6 +111,43 @@ class SlotWithoutZeroCopy(StraySetup):
     def _misbehave(self, good: Command) -> None:
         self._attempt(good._replace(area=commands.register(self.qid, 1), slot=1))
         self._confess("REGISTER with slot 1 on a queue without zero-copy")
+
+
+class QueueNotZeroCopy(FaultyQueue):
+    """A queue that is to zero-copy says so in ADD_QUEUE (``can_zero_copy_req()``).
+
+    The kernel copies the data of its requests, whatever their files were opened with.
+    """
+
+    def _set_up(self, command: Command) -> None:
+        if command.op is UringCommand.ADD_QUEUE:
+            command = command._replace(area=commands.add_queue(self.qid, 0), flags=0)
+            self._confess("ADD_QUEUE without FUSE_URING_ZERO_COPY")
+        super()._set_up(command)
+
+    def _register_entry(self, entry: Entry) -> None:
+        entry.slot = None
+        super()._register_entry(entry)
+
+
+class FileNotZeroCopy(FaultyQueue):
+    """A file that is to be zero-copied is opened with FOPEN_IO_URING_ZERO_COPY (``can_zero_copy_req()``).
+
+    The kernel copies the data of others, whatever their queue was made for.
+    """
+
+    def _reply(self, work: Work, reply: Reply) -> None:
+        opens = work.delivery.request.opcode in (Opcode.OPEN, Opcode.CREATE)
+        if opens and not reply.error:
+            reply = reply._replace(body=self._changed(bytes(reply.body)))
+            self._confess("no FOPEN_IO_URING_ZERO_COPY in the reply", work)
+        super()._reply(work, reply)
+
+    def _changed(self, body: bytes) -> bytes:
+        """Return the reply's body, at whose end ``fuse_open_out`` stands, without the flag."""
+        handle, flags, backing = wire.OPEN_OUT.unpack(body[-wire.OPEN_OUT.size :])
+        changed = wire.OPEN_OUT.pack(handle, flags & ~wire.FOPEN_IO_URING_ZERO_COPY, backing)
+        return body[: -wire.OPEN_OUT.size] + changed
 
 
 class _BadSlot(FaultyQueue, ABC):

@@ -66,6 +66,8 @@ CASES: Final = {
     "slot-not-zero-copy": Case("slot-not-zero-copy", consequences=GIVEN_UP),
     "slot-out-of-range": Case("slot-refused", ("write", "space")),
     "slot-busy": Case("slot-refused", ("write", "together"), frozenset({"slow"})),
+    "queue-not-zero-copy": Case("zero-copy-missing", ("write", "reads")),
+    "file-not-zero-copy": Case("zero-copy-missing", ("write", "reads")),
     "not-fixed": Case("pool-not-named"),
     "register-not-fixed": Case("pool-not-named", consequences=GIVEN_UP),
     "other-buffer": Case("pool-not-named"),

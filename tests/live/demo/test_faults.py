@@ -331,6 +331,30 @@ def test_a_slot_that_is_taken_fails_a_request(
     assert sorted(line["queue"] for line in witnessed(faults)) == list(range(possible_cpus()))
 
 
+def test_queues_that_are_not_made_for_zero_copy_copy(
+    pools: None, faulty: Faulty, begin: Begin, faults: Path, sent: Path, log: Path
+) -> None:
+    server = faulty("queue-not-zero-copy")
+    assert begin(server.mountpoint, "write", "byte").end() == [PAGE, ord("x")]
+    server.stop()
+    made = [line for line in witnessed(sent) if line["op"] == "ADD_QUEUE"]
+    assert [line["flags"] for line in made] == [0] * possible_cpus()
+    assert sorted(line["queue"] for line in witnessed(faults)) == list(range(possible_cpus()))
+    assert [only(of_op(log, op))["zero_copied"] for op in ("WRITE", "READ")] == [False, False]
+
+
+def test_files_that_are_not_opened_for_zero_copy_are_copied(
+    pools: None, faulty: Faulty, begin: Begin, faults: Path, sent: Path, log: Path
+) -> None:
+    server = faulty("file-not-zero-copy")
+    assert begin(server.mountpoint, "write", "byte").end() == [PAGE, ord("x")]
+    server.stop()
+    assert {line["flags"] for line in witnessed(sent) if line["op"] == "ADD_QUEUE"} == {1}
+    opened = [line["unique"] for op in ("CREATE", "OPEN") for line in of_op(log, op)]
+    assert [line["unique"] for line in witnessed(faults)] == opened
+    assert [only(of_op(log, op))["zero_copied"] for op in ("WRITE", "READ")] == [False, False]
+
+
 @pytest.mark.parametrize(("name", "index"), [("not-fixed", None), ("other-buffer", 2)])
 def test_a_commit_without_the_registered_pool_is_refused(
     pools: None, faulty: Faulty, begin: Begin, faults: Path, sent: Path, name: str, index: int | None
