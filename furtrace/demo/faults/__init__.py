@@ -120,6 +120,7 @@ _FAULTS: Final = (
     Fault("server-dies", "The server is killed with a request in hand.", lives.ServerDies),
     Fault("other-cpu", "Every queue's thread runs on another queue's CPU.", setup.OtherCpu),
     Fault("cq-overflow", "Every ring has room for one completion only.", lives.CqOverflow),
+    Fault("one-entry", "Every queue has one entry, which each READ keeps for 10 ms.", lives.OneEntry),
     Fault(
         "no-interrupt",
         "One WRITE is never answered, and the INTERRUPT for it is ignored.",

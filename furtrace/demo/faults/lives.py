@@ -7,12 +7,13 @@ from struct import Struct
 from typing import Any
 
 from furtrace.demo import uring, wire
+from furtrace.demo.entries import Buffers
 from furtrace.demo.errors import Deserted
 from furtrace.demo.faultlog import FaultLog
 from furtrace.demo.faults.queue import FaultyQueue, OneAnswer
-from furtrace.demo.handlers import Answer
+from furtrace.demo.handlers import Answer, Handlers
 from furtrace.demo.memory import Memory
-from furtrace.demo.ringqueue import Work
+from furtrace.demo.ringqueue import Accounts, Work
 from furtrace.demo.sender import ASIDE
 from furtrace.demo.wire import Reply, Request
 from furtrace.wire.opcodes import Opcode
@@ -22,6 +23,7 @@ _TIMER = ASIDE + 1
 _TIMESPEC = Struct("=qq")
 _OP_TIMEOUT = 11
 _PATIENCE_SECONDS = 0.2
+_READ_SECONDS = 0.01
 
 
 class NoAnswer(OneAnswer):
@@ -101,6 +103,23 @@ class ServerDies(OneAnswer):
     def _misbehave(self, work: Work, _reply: Reply) -> None:
         self._confess("SIGKILL to the server itself", work)
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+class OneEntry(FaultyQueue):
+    """A queue has an entry for each request that its clients make at a time (``fuse_uring_queue_fuse_req()``).
+
+    Where it has one, and a READ keeps that for a while, the others wait, and no other queue's entry takes them over.
+    """
+
+    def __init__(self, qid: int, fuse_fd: int, buffers: Buffers, handlers: Handlers, accounts: Accounts) -> None:
+        buffers.entries = buffers.entries[:1]
+        super().__init__(qid, fuse_fd, buffers, handlers, accounts)
+        self._confess("one entry")
+
+    def _reply(self, work: Work, reply: Reply) -> None:
+        if work.delivery.request.opcode == Opcode.READ:
+            time.sleep(_READ_SECONDS)
+        super()._reply(work, reply)
 
 
 class TinyRing(uring.Ring):

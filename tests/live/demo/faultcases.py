@@ -54,6 +54,7 @@ CASES: Final = {
     "server-dies": Case("cut-off"),
     "other-cpu": Case("other-cpu", ("write", "reads", "reads")),
     "cq-overflow": Case("cq-overflow", ("write", "together"), depth=8),
+    "one-entry": Case("queue-imbalance", ("write", "crowd")),
     "no-interrupt": Case(
         "interrupt-ignored", ("write",), frozenset({"unanswered"}), options=(*HANGS, "--forgets"), kills=True
     ),

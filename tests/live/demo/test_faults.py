@@ -1,6 +1,7 @@
 """Each fault is really committed: by the server's fault log, and by what the client saw or the kernel answered."""
 
 import errno
+import itertools
 import os
 import signal
 import tempfile
@@ -268,6 +269,19 @@ def test_a_completion_queue_overflows(faulty: Faulty, begin: Begin, faults: Path
     assert eventually(lambda: overflowing(server.pid))
     assert client.end() == [4, ord("x")]
     assert {line["queue"] for line in witnessed(faults)} >= {CPU}
+
+
+def test_requests_wait_for_the_only_entry(faulty: Faulty, begin: Begin, faults: Path, sent: Path, log: Path) -> None:
+    server = faulty("one-entry", depth=4)
+    assert begin(server.mountpoint, "write", "crowd").end() == [PAGE, 200]
+    server.stop()
+    registered = [line for line in witnessed(sent) if line["op"] == "REGISTER"]
+    assert sorted(line["queue"] for line in registered) == list(range(possible_cpus()))
+    assert sorted(line["queue"] for line in witnessed(faults)) == list(range(possible_cpus()))
+    reads = of_op(log, "READ")
+    assert {line["queue"] for line in reads} == {CPU}
+    assert all(line["reply_ns"] - line["receipt_ns"] >= 10e6 for line in reads)
+    assert all(one["reply_ns"] <= other["receipt_ns"] for one, other in itertools.pairwise(reads))
 
 
 def test_an_interrupt_is_ignored(faulty: Faulty, begin: Begin, faults: Path, log: Path) -> None:
