@@ -79,3 +79,18 @@ CASES: Final = {
 
 OF_ANOTHER: Final = {"slot-busy", "slot-out-of-range", "server-dies", "cq-overflow"}
 """Faults that are not committed on one request: of the entries, of the server."""
+
+WITHOUT_A_FAULT: Final = {
+    "past-the-ring": "no server can break it",
+    "setup-not-enabled": "follows from a REGISTER that fails, on Linux 7.3",
+    "setup-refused": "what none of the other rules explains",
+    "commit-refused": "follows from a REGISTER that fails when the ring is in use, on Linux 7.3",
+    "reply-not-taken": "what none of the other rules explains",
+    "no-entry": "follows from requests that are not answered",
+    "no-buffer": "follows from requests that are not answered",
+    "not-fetched": "follows from a thread that is gone or stopped",
+    "waiting": "of servers that read /dev/fuse",
+    "slow-for-its-kind": "of a server that is stopped for a moment, tried with the checks",
+    "buffers-oversized": "of a server with the largest buffers, tried with the checks",
+}
+"""Rules that are not what is wrong with a server that commits one of the faults, and why."""

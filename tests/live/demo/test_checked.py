@@ -24,7 +24,7 @@ from furtrace.demo.faults import FAULTS
 from furtrace.demo.options import MAX_WRITE
 from tests.live.conftest import FURTRACE, PATIENCE
 from tests.live.demo.conftest import Begin, Faulty, Start, eventually, witnessed
-from tests.live.demo.faultcases import CASES, OF_ANOTHER
+from tests.live.demo.faultcases import CASES, OF_ANOTHER, WITHOUT_A_FAULT
 
 pytestmark = pytest.mark.live
 
@@ -81,7 +81,12 @@ def table() -> Iterator[dict[str, list[str]]]:
 
 def test_every_fault_has_a_case() -> None:
     assert set(CASES) == set(FAULTS)
-    assert {case.rule for case in CASES.values()} <= set(RULES)
+
+
+def test_every_rule_is_broken_by_a_fault() -> None:
+    broken = {case.rule for case in CASES.values()}
+    assert broken.isdisjoint(WITHOUT_A_FAULT)
+    assert broken | set(WITHOUT_A_FAULT) == set(RULES)
 
 
 @pytest.mark.parametrize("name", CASES)
