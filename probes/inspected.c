@@ -45,6 +45,9 @@ enum ft_list {
 
 #define FT_IS_ZERO_COPIED 1
 #define FT_HAS_REQUEST 2
+#define FT_HAS_THREAD 4
+#define FT_THREAD_ENDED 8
+#define FT_PF_EXITING 4   /* PF_EXITING (include/linux/sched.h) */
 #define FT_IS_TORN 1
 
 struct ft_row {
@@ -120,6 +123,26 @@ static inline int ft_is_of(struct fuse_req *req, ft_channel *channel) {
 	return ft_req_channel(&copy) == channel;
 }
 
+#if FT_HAS_URING
+/* The thread whose io_uring brings requests to an entry that waits for one, or for its task's work. */
+static inline void ft_row_thread(struct ft_row *row, struct io_kiocb *cmd) {
+#ifdef HAVE_io_kiocb_tctx
+	char *context = 0, *task = 0;
+	u32 pid = 0, flags = 0, exit_state = 0;
+
+	READ(context, cmd->tctx);
+	if (!context || bpf_probe_read_kernel(&task, sizeof(task), context + OFFSET_io_uring_task_task) || !task)
+		return;
+	if (bpf_probe_read_kernel(&pid, sizeof(pid), task + OFFSET_task_struct_pid))
+		return;
+	bpf_probe_read_kernel(&flags, sizeof(flags), task + OFFSET_task_struct_flags);
+	bpf_probe_read_kernel(&exit_state, sizeof(exit_state), task + OFFSET_task_struct_exit_state);
+	row->flags |= FT_HAS_THREAD | (exit_state || flags & FT_PF_EXITING ? FT_THREAD_ENDED : 0);
+	row->value[11] = pid;
+#endif
+}
+#endif
+
 /* Returns whether its request is of another connection: it has ended, and its memory is another's by now. */
 static inline int ft_entry_row(struct fuse_ring_ent *ent, ft_channel *channel, u32 connection, u32 queue, u8 list) {
 #if FT_HAS_URING
@@ -154,6 +177,9 @@ static inline int ft_entry_row(struct fuse_ring_ent *ent, ft_channel *channel, u
 	row->flags |= zero_copied ? FT_IS_ZERO_COPIED : 0;
 #endif
 	READ(row->value[4], ent->cmd);
+	/* Once its request is sent an entry has no command, nor is what stands there still one. */
+	if (row->value[4] && (list == FT_LIST_AVAILABLE || list == FT_LIST_WITH_REQUEST))
+		ft_row_thread(row, (struct io_kiocb *)row->value[4]);
 	READ(req, ent->fuse_req);
 	/* Where an entry is idle the pointer may be that of a request that is gone. */
 	if (req && list != FT_LIST_AVAILABLE && list != FT_LIST_RELEASED) {

@@ -1,5 +1,6 @@
 """What the state of a connection alone proves to be wrong: the rules of which no event is needed."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -8,7 +9,7 @@ from furtrace.checks.findings import Finding, Rule, Severity
 from furtrace.checks.setup import NOT_READY
 from furtrace.checks.waiting import MAY_WAIT, NO_BUFFER, NO_ENTRY, NOT_FETCHED, UNANSWERED
 from furtrace.model.slots import Reply
-from furtrace.model.snapshot import Connected, InList, Queue, Request, Snapshot
+from furtrace.model.snapshot import Connected, Entry, InList, Queue, Request, Snapshot
 from furtrace.trace.tasks import Task
 from furtrace.wire.errnos import error_text
 from furtrace.wire.opcodes import opcode_name
@@ -18,10 +19,12 @@ ENTRIES_GONE: Final = Rule(
     "entries-gone",
     Severity.ERROR,
     "a queue has lost entries, as when the thread that registered them has ended",
-    "When a thread ends, or its io_uring is closed, the kernel cancels the commands of its idle entries "
-    "(fuse_uring_cancel() in fs/fuse/dev_uring.c): the entries are in the server's hands without a request, or gone "
-    "from Linux 7.3 on. While the connection lives, nothing brings them back, and no other queue takes their requests: "
-    "whoever runs on that queue's CPU waits. furtrace inspect finds it in the state of the connection.",
+    "The kernel brings a request to an entry in the thread that submitted the entry's command "
+    "(fuse_uring_send_in_task() in fs/fuse/dev_uring.c). When that thread has ended it can't; and when the thread's "
+    "io_uring is closed, the commands of its idle entries are cancelled (fuse_uring_cancel()): the entries are in the "
+    "server's hands without a request, or gone from Linux 7.3 on. As long as the connection lives nothing brings them "
+    "back, and no other queue takes their requests: whoever runs on that queue's CPU waits. furtrace inspect finds it "
+    "in the state of the connection.",
     "See which of the server's threads are left: ls /proc/PID/task, and why the queue's thread ended: its log, a "
     "signal, an exception. Only the end of the mount helps its clients: umount -f, or echo 1 > "
     "/sys/fs/fuse/connections/N/abort.",
@@ -121,15 +124,27 @@ def _entries(seen: Seen) -> Iterator[Verdict]:
     if not seen.snapshot.ready or _is_torn(seen.snapshot):
         return
     for number, queue in sorted(seen.snapshot.queues.items()):
-        gone = _cancelled(queue)
-        if gone:
-            were = "1 entry" if gone == 1 else f"{gone} entries"
-            said = f"{were} of queue {number} ({len(queue.entries)} in all) can get no request any more: cancelled"
-        elif not queue.entries:
-            said = f"Queue {number} has no entry any more"
-        else:
-            continue
-        yield _told(seen, ENTRIES_GONE, f"{said}, as when the thread ends that registered it.", queue=number)
+        for said in _losses(queue):
+            yield _told(seen, ENTRIES_GONE, said, queue=number)
+
+
+def _losses(queue: Queue) -> Iterator[str]:
+    """What entries a queue has lost, in sentences."""
+    there, cancelled = len(queue.entries), _cancelled(queue)
+    ended = Counter(entry.thread for entry in queue.entries if entry.thread_ended)
+    for thread, count in sorted(ended.items(), key=str):
+        yield (
+            f"Thread {thread} of the server has ended, which brought requests to {count} of the {there} entries of "
+            f"queue {queue.number}; nothing does now."
+        )
+    if cancelled:
+        are = "is" if cancelled == 1 else "are"
+        yield (
+            f"{cancelled} of the {there} entries of queue {queue.number} {are} cancelled, as when a thread of the "
+            "server ends, and get no request any more."
+        )
+    if not there:
+        yield f"Queue {queue.number} has no entry any more, as when its thread has ended."
 
 
 def _is_long(request: Request, seen: Seen) -> bool:
@@ -143,7 +158,7 @@ def _served(seen: Seen) -> Iterator[Verdict]:
     for request in sorted(mine, key=_by_age):
         how = "by /dev/fuse" if request.queue is None else f"by queue {request.queue}"
         said = f"{_name(request)}, {_age(request)} old, is in the hands of {_servers(seen)}, {how}"
-        yield _told(seen, UNANSWERED, f"{said}{_reply(request, seen)}.{_stopped(seen)}", request)
+        yield _told(seen, UNANSWERED, f"{said}{_reply(request, seen)}.{_stopped(seen, request.queue)}", request)
 
 
 def _reply(request: Request, seen: Seen) -> str:
@@ -160,11 +175,16 @@ def _queued(seen: Seen) -> Iterator[Verdict]:
             request = entry.request
             if entry.where == InList.WITH_REQUEST and request is not None and _is_long(request, seen):
                 said = f"{_name(request)}, {_age(request)} old, has an entry of queue {queue.number}"
-                said += f", and the server's thread has not come for it.{_stopped(seen)}"
+                said += f", and {_thread(entry, seen)} has not come for it.{_stopped(seen, queue.number)}"
                 yield _told(seen, NOT_FETCHED, said, request)
         for request in sorted(queue.waiting, key=_by_age):
             if request.where == InList.QUEUED and _is_long(request, seen):
                 yield from _waits(seen, queue, request)
+
+
+def _thread(entry: Entry, seen: Seen) -> str:
+    name = next((printable(thread.comm) for thread in seen.threads if thread.tid == entry.thread), None)
+    return "the server's thread" if name is None else f"the server's thread {name}[{entry.thread}]"
 
 
 def _waits(seen: Seen, queue: Queue, request: Request) -> Iterator[Verdict]:
@@ -224,8 +244,8 @@ def _servers(seen: Seen) -> str:
     return " and ".join(servers) or "?"
 
 
-def _stopped(seen: Seen) -> str:
-    """A word about a server that can't do anything, as a whole."""
+def _stopped(seen: Seen, queue: int | None = None) -> str:
+    """A word about a server that can't do anything, as a whole or where it serves this queue."""
     states = {thread.state for thread in seen.threads}
     if not seen.threads:
         return ""
@@ -235,4 +255,16 @@ def _stopped(seen: Seen) -> str:
         return " All threads of the server sleep in the kernel and can't be interrupted."
     if states <= {"Z", "X"}:
         return " The server has ended."
+    asleep = [thread for thread in seen.threads if thread.state == "D" and thread.tid in _serving(seen, queue)]
+    for thread in asleep:
+        where = thread.sleeps_in[0] if thread.sleeps_in else "the kernel"
+        return (
+            f" The queue's thread {printable(thread.comm)}[{thread.tid}] sleeps in {where}, and can't be interrupted."
+        )
     return ""
+
+
+def _serving(seen: Seen, number: int | None) -> set[int | None]:
+    """The threads of a queue, as its entries that wait tell."""
+    queue = None if number is None else seen.snapshot.queues.get(number)
+    return set() if queue is None else {entry.thread for entry in queue.entries}

@@ -156,7 +156,7 @@ class Waiting(Check):
         stage = int(row["delivered_ns"]) or int(row["found"] == Found.SERVED)
         if self._told.get(name) == stage:
             return
-        found = self._served(row, waited) if stage else self._queued(row, waited, seen)
+        found = self._served(row, waited, seen) if stage else self._queued(row, waited, seen)
         if found is not None:
             self._told[name] = stage
             yield about(found[0], found[1], now_ns, row)
@@ -174,12 +174,14 @@ class Waiting(Check):
                 )
                 yield about(INTERRUPTED, sentence, now_ns, rows[at[0]])
 
-    def _served(self, row: np.void, waited: int) -> tuple[Rule, str]:
+    def _served(self, row: np.void, waited: int, seen: Seen) -> tuple[Rule, str]:
         server = f"{printable(comm(row['server_comm'].tobytes())) or '?'}[{row['server_tid'] or row['server_pid']}]"
         how = "by /dev/fuse" if row["transport"] == Transport.DEV else f"by queue {row['queue']}"
         if not row["delivered_ns"]:  # since when it has been there is not known, but how old it is
             return UNANSWERED, f"{request_name(row)}, {_age(row, waited)}, is in the hands of {server}, {how}."
-        return UNANSWERED, f"{request_name(row)}, has been in the hands of {server}, {how}, for {waited / 1e9:.1f} s."
+        is_gone = seen.alive is not None and row["server_tid"] and not seen.alive(int(row["server_tid"]))
+        said = f"{request_name(row)}, has been in the hands of {server}, {how}, for {waited / 1e9:.1f} s."
+        return UNANSWERED, said + (" That thread has ended." if is_gone else "")
 
     def _queued(self, row: np.void, waited: int, seen: Seen) -> tuple[Rule, str] | None:
         place = (int(row["connection"]), int(row["expected_queue"]))

@@ -79,7 +79,8 @@ def command(connection: int | None, mount: str | None, pid: int | None, **option
         while options["watch"] is not None and stopping.signal is None:
             stopping.wait(options["watch"])
             if stopping.signal is None:
-                show("")
+                if not options["as_json"]:
+                    show("")
                 found = _show(inspector, options)
     sys.exit(FOUND if found else 0)
 

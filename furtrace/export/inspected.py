@@ -99,6 +99,8 @@ def _entry(entry: Entry, seen: Seen) -> dict[str, Any]:
         "buffer": entry.buffer,
         "slot": entry.slot,
         "zero_copied": entry.zero_copied,
+        "thread": entry.thread,
+        "thread_ended": entry.thread_ended,
         "unique": entry.request.unique if entry.request is not None else None,
         "reply": None if reply is None else {"error": reply.error, "payload_size": reply.payload_size},
     }

@@ -97,7 +97,7 @@ class Connected(IntFlag):
 
 
 _STOPPED, _ZERO_COPY, _POOL, _REGISTERED = 1, 2, 4, 8
-_ZERO_COPIED, _HAS_REQUEST = 1, 2
+_ZERO_COPIED, _HAS_REQUEST, _HAS_THREAD, _THREAD_ENDED = 1, 2, 4, 8
 _TORN: Final = 1
 _LOW: Final = 0xFFFFFFFF
 
@@ -130,6 +130,8 @@ class Entry:
     ``state``: None: a number that is not known. ``headers``, ``payload``: addresses in the server's memory, of its
     header slot and its payload buffer; 0: none. ``buffer``: which of the pool's it is; None: none. ``slot``: where its
     zero-copied pages go; None: its queue has no zero-copy. ``zero_copied``: its request's pages are there now.
+    ``thread``: whose io_uring brings it its requests, while it waits for one; None: it does not wait, or that is not
+    known. ``thread_ended``: that thread has.
     """
 
     address: int
@@ -142,6 +144,8 @@ class Entry:
     slot: int | None
     zero_copied: bool
     request: Request | None
+    thread: int | None = None
+    thread_ended: bool = False
 
 
 @dataclass(frozen=True)
@@ -363,6 +367,8 @@ class _Decoder:
             slot=values[3] >> 32 if queue.zero_copy else None,
             zero_copied=bool(flags & _ZERO_COPIED),
             request=self._request(row["value"][5:11], where, queue.number) if has else None,
+            thread=values[11] if flags & _HAS_THREAD else None,
+            thread_ended=bool(flags & _THREAD_ENDED),
         )
 
     def _request(self, values: Any, where: InList, queue: int | None) -> Request:

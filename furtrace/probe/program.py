@@ -35,7 +35,7 @@ STRUCTS: Final = (
     *("file", "file_operations", "files_struct", "fdtable"),
     *("seq_file", "bpf_iter_meta", "bpf_iter__task_file"),
 )
-OFFSETS: Final = ("task_struct", "pt_regs", "dentry", "inode", "super_block", "fuse_inode", "file")
+OFFSETS: Final = ("task_struct", "io_uring_task", "pt_regs", "dentry", "inode", "super_block", "fuse_inode", "file")
 BIT_FIELDS: Final = ("fuse_args",)
 ENUMS: Final = ("fuse_req_flag", "io_uring_op")
 

@@ -87,7 +87,7 @@ class InspectedView:
             yield from _lines(_moves(self._moved), width)
         if self._found and self._seen.threads:
             yield Text("")
-            yield _threads(self._seen.threads)
+            yield _threads(self._seen)
         yield Text("")
         yield from self._verdict(width)
 
@@ -270,8 +270,14 @@ def _sleeps(task: Task | None) -> str:
     return "" if task is None else " < ".join(task.sleeps_in[:2])
 
 
-def _threads(threads: list[Task]) -> Table:
-    table = _table("server's thread", "state", "sleeps in")
-    for thread in threads:
-        table.add_row(f"{printable(thread.comm)}[{thread.tid}]", thread.state, _sleeps(thread))
+def _threads(seen: Seen) -> Table:
+    """The server's threads; of those that entries wait in, the queues of these."""
+    table = _table("server's thread", "state", "queue", "sleeps in")
+    for thread in seen.threads:
+        served = [
+            str(number)
+            for number, queue in sorted(seen.snapshot.queues.items())
+            if any(entry.thread == thread.tid for entry in queue.entries)
+        ]
+        table.add_row(f"{printable(thread.comm)}[{thread.tid}]", thread.state, ", ".join(served), _sleeps(thread))
     return table

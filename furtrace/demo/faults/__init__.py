@@ -67,6 +67,7 @@ class Fault:
 
 _FAULTS: Final = (
     Fault("no-answer", "One READ is never answered.", lives.NoAnswer),
+    Fault("no-commit", "A READ's answer is written, and never committed.", lives.NotCommitted),
     Fault("slow-answer", f"One READ is answered {lives.LATE_SECONDS} seconds late.", lives.SlowAnswer),
     Fault(
         "unknown-commit-id",

@@ -36,6 +36,15 @@ class NoAnswer(OneAnswer):
         self._confess("no answer", work)
 
 
+class NotCommitted(OneAnswer):
+    """What lies in the header slot is an answer once it is committed (``fuse_uring_commit_fetch()``), no sooner."""
+
+    def _misbehave(self, work: Work, reply: Reply) -> None:
+        outbound = work.transfer.outbound if work.transfer else 0
+        work.entry.put(work.delivery.request.unique, 0, reply.body, outbound)
+        self._confess("an answer that is not committed", work)
+
+
 class Unanswered(OneAnswer):
     """Holds a WRITE; the fault is what becomes of the INTERRUPT for it, see ``ignoring_interrupts``.
 

@@ -31,6 +31,7 @@ GIVEN_UP: Final = frozenset({"setup-not-enabled"})
 """A REGISTER that fails ends io_uring for the whole connection (Linux 7.3)."""
 CASES: Final = {
     "no-answer": Case("unanswered", options=HANGS),
+    "no-commit": Case("unanswered", options=HANGS),
     "slow-answer": Case("slow"),
     "unknown-commit-id": Case("commit-unknown"),
     "wrong-queue": Case("commit-wrong-queue"),
@@ -90,6 +91,8 @@ WITHOUT_A_FAULT: Final = {
     "no-buffer": "follows from requests that are not answered",
     "not-fetched": "follows from a thread that is gone or stopped",
     "waiting": "of servers that read /dev/fuse",
+    "entries-gone": "of a state: furtrace inspect finds it, where the fault is dead-thread",
+    "queue-stopped": "of a state that no server can bring about",
     "slow-for-its-kind": "of a server that is stopped for a moment, tried with the checks",
     "buffers-oversized": "of a server with the largest buffers, tried with the checks",
 }

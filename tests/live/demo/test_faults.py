@@ -95,8 +95,11 @@ def test_a_commit_that_the_kernel_refuses_costs_nothing(
     assert 0 in [line["result"] for line in good]
 
 
-def test_a_read_without_an_answer_hangs_until_the_end(faulty: Faulty, begin: Begin, faults: Path, log: Path) -> None:
-    server = faulty("no-answer")
+@pytest.mark.parametrize("name", ["no-answer", "no-commit"])
+def test_a_read_without_an_answer_hangs_until_the_end(
+    faulty: Faulty, begin: Begin, faults: Path, log: Path, name: str
+) -> None:
+    server = faulty(name)
     client = begin(server.mountpoint, "write", "read")
     assert eventually(lambda: faults.stat().st_size > 0, PATIENCE)
     assert client.hangs()

@@ -105,6 +105,20 @@ def test_a_request_that_is_never_answered(faulty: Faulty, begin: Begin, faults: 
     assert len(found.entries("available")) == 2 * possible_cpus() - 1
 
 
+def test_an_answer_that_is_never_committed(faulty: Faulty, begin: Begin, faults: Path) -> None:
+    server = faulty("no-commit")
+    assert begin(server.mountpoint, "write").end() == [4096]
+    hung(begin(server.mountpoint, "read"))
+    found = inspect(server)
+    (committed,) = witnessed(faults)
+    assert (found.status, found.rules) == (FOUND, ["unanswered"])
+    said = found.told["findings"][0]
+    assert said["unique"] == committed["unique"]
+    assert said["sentence"].endswith("; a reply with error 0 lies in its header slot and was not committed.")
+    (entry,) = found.entries("userspace")
+    assert entry["reply"] == {"error": 0, "payload_size": 4096}
+
+
 def test_requests_that_wait_for_the_only_entry(faulty: Faulty, begin: Begin, faults: Path) -> None:
     server = faulty("no-answer", depth=1)
     assert begin(server.mountpoint, "write").end() == [4096]
@@ -167,7 +181,7 @@ def test_a_thread_that_has_ended(faulty: Faulty, begin: Begin, faults: Path) -> 
     gone, unanswered = found.told["findings"]
     assert (gone["queue"], unanswered["queue"]) == (CPU, CPU)
     assert unanswered["unique"] == witnessed(faults)[0]["unique"]
-    assert len(found.entries("available")) == 2 * (possible_cpus() - 1)
+    assert len(found.entries("available")) == 2 * possible_cpus() - 1
 
 
 def test_again_and_again(start: Start) -> None:

@@ -61,8 +61,27 @@ def test_a_thread_that_has_ended() -> None:
     state = seen(queue(HELD, CANCELLED, waiting=(asked(6, InList.QUEUED),)))
     assert found(state) == [("entries-gone", None), ("unanswered", 4), ("no-entry", 6)]
     gone, _, waits = verdicts(state)
-    assert "1 entry of queue 0 (2 in all) can get no request any more: cancelled" in gone.finding.sentence
+    assert gone.finding.sentence.startswith("1 of the 2 entries of queue 0 is cancelled, as when")
     assert waits.finding.sentence.endswith("of its 2 entries 1 in the server's hands, 1 cancelled.")
+
+
+def test_a_thread_that_has_ended_and_left_its_ring_open() -> None:
+    idle = replace(entry(InList.AVAILABLE), thread=43, thread_ended=True)
+    others = [replace(entry(InList.AVAILABLE), thread=44), HELD]
+    (verdict,) = verdicts(seen(queue(idle, idle, *others[:1])))
+    assert (verdict.finding.rule.id, verdict.finding.queue) == ("entries-gone", 0)
+    assert verdict.finding.sentence == (
+        "Thread 43 of the server has ended, which brought requests to 2 of the 3 entries of queue 0; nothing does now."
+    )
+    assert found(seen(queue(*others))) == [("unanswered", 4)]
+
+
+def test_the_thread_that_does_not_come_is_named() -> None:
+    sent = replace(entry(InList.WITH_REQUEST, asked(4, InList.WITH_REQUEST)), thread=43)
+    state = seen(queue(sent))
+    assert "the server's thread has not come for it." in verdicts(state)[0].finding.sentence
+    state.threads = [Task(43, 42, b"ring-0", b"", "D", ())]
+    assert "the server's thread ring-0[43] has not come for it." in verdicts(state)[0].finding.sentence
 
 
 def test_a_queue_whose_entries_are_all_gone() -> None:
@@ -123,6 +142,18 @@ def test_what_the_server_does(states: str, said: str) -> None:
     state = seen(requests=(asked(4, InList.PENDING),))
     state.threads = [Task(at, 42, b"server", b"", letter, ()) for at, letter in enumerate(states)]
     assert verdicts(state)[0].finding.sentence.endswith(said)
+
+
+def test_a_queue_s_thread_that_can_not_be_interrupted() -> None:
+    idle = replace(entry(InList.AVAILABLE), thread=43)
+    state = seen(queue(HELD, idle), queue(replace(idle, thread=44)))
+    state.threads = [
+        Task(tid, 42, b"ring", b"", letter, ("f", "g")) for tid, letter in ((42, "S"), (43, "D"), (44, "D"))
+    ]
+    said = " The queue's thread ring[43] sleeps in f, and can't be interrupted."
+    assert verdicts(state)[0].finding.sentence.endswith(f"by queue 0.{said}")
+    state.threads.pop(1)
+    assert verdicts(state)[0].finding.sentence.endswith("by queue 0.")
 
 
 def test_a_ring_that_is_not_ready() -> None:

@@ -16,6 +16,14 @@ def test_one_that_the_server_keeps() -> None:
     assert finding.sentence == "FSYNC, unique 2, has been in the hands of server[901], by queue 3, for 6.0 s."
 
 
+def test_one_whose_thread_has_ended() -> None:
+    events = whole(4, SECOND)[:2]
+    for alive, said in ((lambda _tid: True, "s."), (lambda tid: tid != 901, "s. That thread has ended."), (None, "s.")):
+        (finding,) = judged(*events, until=9 * SECOND, alive=alive)
+        assert finding.sentence.endswith(said)
+        assert ("ended" in finding.sentence) == ("ended" in said)
+
+
 def test_it_is_said_once() -> None:
     events = [queued(2, 1000), delivered(2, 1010)]
     ticks = [event(Kind.READY, second * SECOND) for second in range(1, 20)]

@@ -36,7 +36,7 @@ def hung() -> Seen:
         entry(InList.USERSPACE, asked(4, InList.USERSPACE)), buffer=0, payload=0x7000, slot=3, zero_copied=True
     )
     pool = Pool(0x7000, 4096, 2, frozenset(), 5)
-    idle = replace(entry(InList.AVAILABLE), headers=0x2000, buffer=1, payload=0x8000)
+    idle = replace(entry(InList.AVAILABLE), headers=0x2000, buffer=1, payload=0x8000, thread=42)
     made = queue(busy, idle, waiting=(asked(6, InList.QUEUED),), pool=pool)
     made.zero_copy = True
     made.lengths[InList.QUEUED] = 1
@@ -62,7 +62,7 @@ def test_all_of_it_is_told() -> None:
     assert " ".join(lines[table + 1].split()) == " ".join(row.split())
     text = " ".join(" ".join(lines).split())
     assert "10.0s 4 READ 0 server tar xf \\x1b[31mlong-name-of-an-archive-~[4711] D fuse_get_req" in text
-    assert "ser\\tver[42] T do_signal_stop < get_signal" in text
+    assert "ser\\tver[42] T 0 do_signal_stop < get_signal" in text
     assert "WARNING unanswered: READ, unique 4, 10.0 s old, is in the hands of server[42], by queue 0; a reply" in text
     assert "The server is stopped: kill -CONT lets it go on." in text
     assert "WARNING no-buffer: READ, unique 6, 10.0 s old, waits in queue 0: none of its 2 buffers is free." in text
