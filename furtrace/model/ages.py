@@ -14,6 +14,8 @@ class Ages:
 
     def told(self, snapshot: Snapshot) -> Snapshot:
         """The snapshot with an age for each request that was seen before and has none."""
+        if all(request.age_s is not None for request in snapshot.all_requests()):
+            return snapshot
 
         def aged(request: Request) -> Request:
             name = snapshot.number, request.unique

@@ -1,12 +1,12 @@
 """Requests that were under way as a trace began, as a snapshot of their connection has them."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from furtrace.model.requests import Found, Requests_, new_requests, no_requests
+from furtrace.model.requests import Found, Requests_, new_requests
 from furtrace.model.snapshot import Entry, InList, Queue, Request, Snapshot
 from furtrace.trace.record import Flag, Transport
 
@@ -27,15 +27,25 @@ def found_requests(snapshot: Snapshot, process: Process) -> Requests_:
         snapshot: of the connection.
         process: tells of which process a thread is, and the thread's name; None: it is gone.
     """
-    rows = [_row(snapshot, request, process) for request in snapshot.requests]
+    found = list(_found(snapshot))
+    rows = new_requests(len(found))
+    for row, (request, place) in zip(rows, found, strict=True):
+        _fill(row, snapshot, request, process)
+        if place is not None:
+            _set_entry(row, *place)
+    return rows
+
+
+def _found(snapshot: Snapshot) -> Iterator[tuple[Request, tuple[Queue, Entry] | None]]:
+    """All requests, each with the entry that has it."""
+    for request in snapshot.requests:
+        yield request, None
     for queue in snapshot.queues.values():
-        rows += [_row(snapshot, request, process) for request in queue.waiting]
-        rows += [
-            _with_entry(_row(snapshot, entry.request, process), queue, entry)
-            for entry in queue.entries
-            if entry.request is not None
-        ]
-    return np.concatenate([no_requests(), *rows])
+        for request in queue.waiting:
+            yield request, None
+        for entry in queue.entries:
+            if entry.request is not None:
+                yield entry.request, (queue, entry)
 
 
 def wanted(
@@ -59,8 +69,7 @@ def wanted(
     return chosen
 
 
-def _row(snapshot: Snapshot, request: Request, process: Process) -> Requests_:
-    row = new_requests(1)
+def _fill(row: np.void, snapshot: Snapshot, request: Request, process: Process) -> None:
     row["unique"], row["connection"] = request.unique, snapshot.number
     row["opcode"], row["node_id"] = request.opcode, request.node_id
     row["found_ns"], row["found"] = snapshot.ns, _FOUND.get(request.where, Found.WAITS)
@@ -72,7 +81,6 @@ def _row(snapshot: Snapshot, request: Request, process: Process) -> Requests_:
         row["expected_queue"] = request.queue
     _set_client(row, request, process)
     _set_server(row, snapshot)
-    return row
 
 
 def _transport(request: Request) -> Transport:
@@ -81,22 +89,22 @@ def _transport(request: Request) -> Transport:
     return Transport.UNKNOWN if request.where == InList.BACKGROUND else Transport.DEV  # it may yet go by a ring
 
 
-def _set_client(row: Requests_, request: Request, process: Process) -> None:
+def _set_client(row: np.void, request: Request, process: Process) -> None:
     row["client_tid"] = request.client_tid
     client = process(request.client_tid) if request.client_tid else None
     if client is not None:
         row["client_pid"], row["client_comm"] = client[0], np.void(client[1].ljust(16, b"\0"))
 
 
-def _set_server(row: Requests_, snapshot: Snapshot) -> None:
+def _set_server(row: np.void, snapshot: Snapshot) -> None:
     """The server's process, where there is but one; which of its threads it is can't be known."""
-    if row["found"][0] != Found.WAITS and len(snapshot.servers) == 1:
+    if row["found"] != Found.WAITS and len(snapshot.servers) == 1:
         ((pid, name),) = snapshot.servers.items()
         row["server_pid"], row["server_comm"] = pid, np.void(name.ljust(16, b"\0"))
 
 
-def _with_entry(row: Requests_, queue: Queue, entry: Entry) -> Requests_:
-    """The row with what the entry has for it."""
+def _set_entry(row: np.void, queue: Queue, entry: Entry) -> None:
+    """What the entry has for the request."""
     row["queue"], row["entry"], row["payload"] = queue.number, entry.address, entry.payload
     row["commit_id"] = row["unique"]  # fuse_uring_args_to_ring() in fs/fuse/dev_uring.c
     row["pooled"] = queue.pool is not None
@@ -105,4 +113,3 @@ def _with_entry(row: Requests_, queue: Queue, entry: Entry) -> Requests_:
     if entry.zero_copied and entry.slot is not None:
         row["slot"] = entry.slot
         row["flags"] |= np.uint16(Flag.ZERO_COPIED | Flag.HAS_SLOT)
-    return row

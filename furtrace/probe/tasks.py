@@ -32,7 +32,8 @@ def tasks(numbers: Iterable[int]) -> dict[int, Task | None]:
 
 def _told(tid: int) -> Task | None:
     """A thread, without its command line."""
-    folder = Path(f"/proc/{tid}")
+    # Of /proc/TID alone the kernel would add up the times of all threads of the process, for each of them anew.
+    folder = Path(f"/proc/{tid}/task/{tid}")
     try:
         name, _, rest = (folder / "stat").read_bytes().partition(b"(")[2].rpartition(b")")
         pid = _process_of(folder, tid)

@@ -1,6 +1,7 @@
 """The state of a connection for the terminal: what it is, its queues, their memory, who waits, and what is wrong."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from typing import Final
 
@@ -22,6 +23,8 @@ from furtrace.wire.text import printable
 MOST_REQUESTS: Final = 50
 """Requests that are shown."""
 _MOST_BUFFERS: Final = 64
+_MOST_VERDICTS: Final = 5
+"""Of a rule, that are shown."""
 _HANG: Final = 4
 """By how many columns a line that goes on is set in."""
 _WHERE: Final = {
@@ -109,12 +112,19 @@ class InspectedView:
     def _verdict(self, width: int) -> Iterator[Text]:
         if not self._found:
             yield from _lines(_nothing(self._seen), width, "bold")
+        shown: Counter[str] = Counter()
         for verdict in self._found:
             rule = verdict.finding.rule
+            shown[rule.id] += 1
+            if shown[rule.id] > _MOST_VERDICTS:
+                continue
             for line in _lines(f"{rule.severity.name} {rule.id}: {verdict.finding.sentence}", width):
                 line.highlight_regex(rf"^{rule.severity.name}\b", STYLES[rule.severity])
                 line.highlight_regex(rf"(?<= ){rule.id}(?=:)", "bold")
                 yield line
+        for rule_id, count in shown.items():
+            if count > _MOST_VERDICTS:
+                yield from _lines(f"and {count - _MOST_VERDICTS} more of the rule {rule_id}, which --json has.", width)
 
 
 def _moves(moved: Moves) -> str:

@@ -1,5 +1,6 @@
 """The state of a connection as people see it."""
 
+import re
 from dataclasses import replace
 from io import StringIO
 
@@ -92,6 +93,14 @@ def test_more_buffers_and_requests_than_are_shown() -> None:
     text = shown(seen(queue(entry(InList.AVAILABLE), waiting=waiting, pool=pool)), memory=True)
     assert "and 36 more buffers, which --json has." in text
     assert "and 10 more requests, which --json has." in text
+
+
+def test_more_that_is_wrong_than_is_shown() -> None:
+    """The oldest are shown."""
+    requests = tuple(asked(at, InList.PENDING, age=10.0 + at) for at in range(12))
+    lines = [line for line in shown(seen(requests=requests)).splitlines() if "not-fetched" in line]
+    assert [re.findall(r"unique (\d+)", line) for line in lines] == [[str(at)] for at in (11, 10, 9, 8, 7)] + [[]]
+    assert lines[-1] == "and 7 more of the rule not-fetched, which --json has."
 
 
 @pytest.mark.parametrize(
