@@ -4,11 +4,13 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
 from furtrace.checks.findings import Finding, Rule, Severity, about, request_name
 from furtrace.checks.seen import Check, Limits, Seen
 from furtrace.checks.waiting import MAY_WAIT
-from furtrace.model.histograms import Histograms, bins_of
+from furtrace.model.histograms import Distribution, Histograms, bins_of
+from furtrace.trace.record import Kind
 from furtrace.wire.opcodes import opcode_name
 
 SLOW_FOR_KIND: Final = Rule(
@@ -32,6 +34,27 @@ _TOGETHER: Final = 1_000_000_000
 """Nanoseconds within which slow requests of a kind are one event: the first is told."""
 
 
+class _Connection:
+    """Durations of a connection's operations. ``told``: when the newest finding about each was."""
+
+    def __init__(self) -> None:
+        self.told: dict[int, int] = {}
+        self._groups: dict[int, int] = {}
+        self._times = Histograms(1, _BITS)
+
+    def usual(self, opcode: int) -> Distribution | None:
+        """Those of an operation until now, if there are enough."""
+        group = self._groups.get(opcode)
+        times = None if group is None else self._times.of(group)[0]
+        return times if times is not None and times.count >= _ENOUGH else None
+
+    def add(self, opcodes: npt.NDArray[np.uint32], times: npt.NDArray[np.int64]) -> None:
+        """Count requests."""
+        kinds, which = np.unique(opcodes, return_inverse=True)
+        groups = np.array([self._groups.setdefault(kind, len(self._groups)) for kind in kinds.tolist()], np.intp)
+        self._times.add(groups[which], np.zeros(len(times), np.intp), times, bins_of(times, _BITS))
+
+
 class Outliers(Check):
     """Compares the server's times of each operation on each connection.
 
@@ -43,40 +66,41 @@ class Outliers(Check):
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._groups: dict[int, int] = {}
-        self._times = Histograms(1, _BITS)
-        self._told: dict[int, int] = {}
+        self._connections: dict[int, _Connection] = {}
 
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Judge the requests that ended by those before, then count them."""
+        for event in seen.of(Kind.INIT):
+            # Perhaps with the number of one that has ended, and another server.
+            self._connections.pop(int(event["connection"]), None)
         rows = seen.finished
         server = rows["committed_ns"].astype(np.int64) - rows["delivered_ns"].astype(np.int64)
         known = (rows["delivered_ns"] != 0) & (rows["committed_ns"] != 0) & (server >= 0) & ~rows["uncertain"]
         known &= ~np.isin(rows["opcode"], MAY_WAIT)
         at = np.flatnonzero(known)
-        if not len(at):
-            return
-        keys = rows["connection"][at].astype(np.int64) << 32 | rows["opcode"][at]
-        kinds, which = np.unique(keys, return_inverse=True)
-        groups = np.array([self._groups.setdefault(kind, len(self._groups)) for kind in kinds.tolist()], np.intp)
-        self._times.grow(len(self._groups))
-        for one in np.flatnonzero((server[at] > _LEAST) & (server[at] <= self._limits.slow)).tolist():
-            yield from self._judged(rows[at[one]], int(server[at[one]]), int(groups[which[one]]))
-        times = server[at]
-        self._times.add(groups[which], np.zeros(len(at), np.intp), times, bins_of(times, _BITS))
+        for one in at[(server[at] > _LEAST) & (server[at] <= self._limits.slow)].tolist():
+            yield from self._judged(rows[one], int(server[one]))
+        connections = rows["connection"][at]
+        for number in np.unique(connections).tolist():
+            mine = at[connections == number]
+            self._of(number).add(rows["opcode"][mine], server[mine])
 
-    def _judged(self, row: np.void, took: int, group: int) -> Iterator[Finding]:
-        before = self._times.of(group)[0]
-        usual = before.percentile(_SHARE)
-        end = int(row["committed_ns"])
-        if before.count < _ENOUGH or usual is None or took < _TIMES * usual:
+    def _of(self, number: int) -> _Connection:
+        return self._connections.setdefault(number, _Connection())
+
+    def _judged(self, row: np.void, took: int) -> Iterator[Finding]:
+        opcode, end = int(row["opcode"]), int(row["committed_ns"])
+        connection = self._of(int(row["connection"]))
+        before = connection.usual(opcode)
+        usual = None if before is None else before.percentile(_SHARE)
+        if before is None or usual is None or took < _TIMES * usual:
             return
-        if end - self._told.get(group, -_TOGETHER) < _TOGETHER:
+        if end - connection.told.get(opcode, -_TOGETHER) < _TOGETHER:
             return
-        self._told[group] = end
+        connection.told[opcode] = end
         sentence = (
             f"{request_name(row)}, was in the server's hands for {took / 1e6:.0f} ms; 99 of 100 of the {before.count} "
-            f"{opcode_name(int(row['opcode']))} requests before it took {_time_text(usual)} at most."
+            f"{opcode_name(opcode)} requests before it took {_time_text(usual)} at most."
         )
         yield about(SLOW_FOR_KIND, sentence, end, row)
 

@@ -1,9 +1,9 @@
 """Requests that took longer than others of their kind."""
 
-from furtrace.trace.record import Records
+from furtrace.trace.record import Kind, Records
 from furtrace.wire.opcodes import Opcode
 from tests.unit.checks.judging import judged, repeated, replied, rules
-from tests.unit.events import delivered, ended, queued
+from tests.unit.events import delivered, ended, event, queued
 
 MS = 1_000_000
 
@@ -33,6 +33,18 @@ def test_one_that_is_not_so_long_is_not_told() -> None:
     assert rules(many, getattrs(1, 99 * MS, first=5000, begin=700 * MS)) == []
     slow = getattrs(1000, 10 * MS)
     assert rules(slow, getattrs(1, 150 * MS, first=5000, begin=30_000 * MS)) == []
+
+
+def test_those_of_the_connection_that_had_the_number_before_are_not_compared() -> None:
+    many, one = getattrs(1000, 50_000), getattrs(1, 150 * MS, first=5000, begin=700 * MS)
+    assert rules(many, event(Kind.INIT, 600 * MS), one) == []
+    assert rules(many, event(Kind.INIT, 600 * MS, connection=8), one) == ["slow-for-its-kind"]
+
+
+def test_those_of_another_connection_are_not_compared() -> None:
+    others, one = getattrs(1000, 50_000), getattrs(1, 150 * MS, first=5000, begin=700 * MS)
+    others["connection"] = 8
+    assert rules(others, one) == []
 
 
 def test_what_is_slow_by_itself_is_told_as_that() -> None:
