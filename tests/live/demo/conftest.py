@@ -66,7 +66,7 @@ def together(each=1):
     [thread.join() for thread in threads]
     return len(done)
 def crowd():
-    return together(50)
+    return together(100)
 def space():
     return int(os.statvfs(root).f_bsize)
 for step in steps:

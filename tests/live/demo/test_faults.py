@@ -276,7 +276,7 @@ def test_a_completion_queue_overflows(faulty: Faulty, begin: Begin, faults: Path
 
 def test_requests_wait_for_the_only_entry(faulty: Faulty, begin: Begin, faults: Path, sent: Path, log: Path) -> None:
     server = faulty("one-entry", depth=4)
-    assert begin(server.mountpoint, "write", "crowd").end() == [PAGE, 200]
+    assert begin(server.mountpoint, "write", "crowd").end() == [PAGE, 400]
     server.stop()
     registered = [line for line in witnessed(sent) if line["op"] == "REGISTER"]
     assert sorted(line["queue"] for line in registered) == list(range(possible_cpus()))
