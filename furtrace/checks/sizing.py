@@ -161,7 +161,8 @@ class Sizing(Check):
     def _compared(self, now_ns: int, seen: Seen) -> Iterator[Finding]:
         """Queues whose requests waited, beside one that had room."""
         period = now_ns - self._began
-        entries = seen.conversation.requests.entries()
+        queues = seen.conversation.queues.table()
+        entries = {(one.connection, one.queue): max(one.entries, one.registered) for one in queues}
         for place, use in self._uses.items():
             others = {
                 other: self._uses.get(other, _Use()).used_ns / (count * period)

@@ -141,6 +141,11 @@ def test_queues_out_of_balance(wait_ns: int, found: list[str]) -> None:
         assert "waited 3.0 ms each for an entry of queue 1, while queue 2 used 0%" in said[0].sentence
 
 
+def test_a_queue_that_nobody_has_used_is_idle_too() -> None:
+    registered = event(Kind.REGISTER, 1000, queue=2, command_op=1)
+    assert rules(registered, *_loaded(1, 600, 3_000_000)) == ["queue-imbalance"]
+
+
 def test_a_queue_alone_is_not_out_of_balance() -> None:
     assert rules(*_loaded(1, 600, 3_000_000)) == []
 
