@@ -5,10 +5,11 @@ io_uring and the demo's server in each of its modes take turns under fio, shell 
 and renames, direct I/O and the demo's random traffic; every turn is a start and an end of a server. Then all that was
 found is told, by rule. Exit status 1: there was an error or a warning, which then has to be shown to be true.
 
-Usage, as root: python -m tests.bench.soak_check [MINUTES]
+Usage, as root: python -m tests.bench.soak_check [MINUTES [SERVER...]], as in 10 "demo pool" "demo zero-copy"
 """
 
 import contextlib
+import itertools
 import json
 import random
 import signal
@@ -169,10 +170,11 @@ def main() -> None:
         folder = Path(root)
         with checked(folder):
             end = time.monotonic() + 60 * minutes
-            while time.monotonic() < end:
-                for name, turn in turns().items():
-                    with turn():
-                        done[name] += 1
+            for name in itertools.cycle(sys.argv[2:] or turns()):
+                with turns()[name]():
+                    done[name] += 1
+                if time.monotonic() > end:
+                    break
         for name, count in done.items():
             print(f"{count:5} times {name}")
         fine = told([json.loads(line) for line in (folder / "findings").read_text().splitlines()])
