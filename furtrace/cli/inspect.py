@@ -79,10 +79,19 @@ def command(connection: int | None, mount: str | None, pid: int | None, **option
         while options["watch"] is not None and stopping.signal is None:
             stopping.wait(options["watch"])
             if stopping.signal is None:
-                if not options["as_json"]:
-                    show("")
-                found = _show(inspector, options)
+                found = _show(inspector, options, again=True)
     sys.exit(FOUND if found else 0)
+
+
+def _make_room(options: dict[str, Any]) -> None:
+    """Set apart what comes next from what was shown; on a terminal it takes its place."""
+    if options["as_json"]:
+        return
+    if not sys.stdout.isatty():
+        show("")
+        return
+    click.clear()
+    show(f"{time.strftime('%H:%M:%S')}, every {options['watch']:g} s; Ctrl-C ends")
 
 
 @contextlib.contextmanager
@@ -100,13 +109,15 @@ def _writing() -> Iterator[None]:
         raise OutputError(error) from None
 
 
-def _show(inspector: "_Inspector", options: dict[str, Any]) -> bool:
-    """Look, and show it; True: something is wrong."""
+def _show(inspector: "_Inspector", options: dict[str, Any], *, again: bool = False) -> bool:
+    """Look, and show it; True: something is wrong. ``again``: after something was shown."""
     before = {}
     if options["diff"]:
         before = {seen.snapshot.number: seen.snapshot for seen in inspector.seen()}
         time.sleep(_APART)
     inspected = inspector.look()
+    if again:
+        _make_room(options)
     for at, (seen, clients, found) in enumerate(inspected):
         earlier = before.get(seen.snapshot.number)
         moved = None if earlier is None else moves(earlier, seen.snapshot)
