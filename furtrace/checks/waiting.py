@@ -193,7 +193,7 @@ class Waiting(Check):
         if row["dry_ns"]:
             return NO_BUFFER, f"{said}: the pool of queue {place[1]} has no free buffer{unsure}."
         queues = [one for one in seen.conversation.queues.table() if one.connection == place[0] and one.entries]
-        if not queues and not self._reads_shown:
+        if (not queues or row["transport"] == Transport.DEV) and not self._reads_shown:
             either = "it is queued, or the server has it by /dev/fuse, which this kernel does not tell"
             return WAITING, f"{request_name(row)}, has waited for {waited / 1e9:.1f} s: {either}{unsure}."
         queue = next((one for one in queues if one.queue == place[1]), None)

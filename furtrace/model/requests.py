@@ -487,6 +487,7 @@ def _fill_queued(rows: Requests_, events: Events, at: Places) -> None:
     flags, sizes = events["flags"], events["header_size"]
     is_client = (flags & Flag.CURRENT_IS_CLIENT) != 0
     rows["queued_ns"][at] = events["ns"]
+    rows["found"][at] = Found.NOT  # all of it is seen, so events know better
     rows["expected_queue"][at] = events["cpu"]
     rows["flags"][at] |= flags
     rows["client_tid"][at] = np.where(is_client, events["tid"], events["client_tid"])

@@ -165,3 +165,10 @@ def test_one_that_was_queued_before_and_is_with_the_server_now() -> None:
     (found,) = judged(delivered(4, 100 * SECOND + 5, 15), begun=begun, until=106 * SECOND)
     assert (found.rule.id, found.unique) == ("unanswered", 4)
     assert "for 6.0 s" in found.sentence  # since it was brought there, as was seen
+
+
+def test_one_that_a_server_may_have_read_meanwhile() -> None:
+    """Before the ring was ready; that it is read from /dev/fuse this kernel does not tell."""
+    begun = _at(seen(queue(entry(InList.AVAILABLE)), requests=(asked(4, InList.PENDING, age=7.0),)).snapshot)
+    (found,) = judged(*whole(6, 100 * SECOND + 5), begun=begun, until=101 * SECOND)
+    assert (found.rule.id, found.unique) == ("waiting", 4)

@@ -88,6 +88,9 @@ def test_events_know_better() -> None:
     made.feed(batch(queued(4, NOW - 70), delivered(4, NOW - 50, entry=0xE0, queue=0)))
     (row,) = made.requests.under_way
     assert (row["queued_ns"], row["delivered_ns"]) == (NOW - 70, NOW - 50)
+    made = conversation(served())
+    made.feed(batch(queued(4, NOW - 70)))
+    assert state(made.requests.under_way[0]) == "queued"
     assert first_seen(made.requests.under_way)[0] == NOW - 70
 
 
