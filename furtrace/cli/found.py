@@ -2,11 +2,14 @@
 
 from functools import cache
 
+import click
+
 from furtrace.model.conversation import Conversation
 from furtrace.model.found import found_requests, wanted
 from furtrace.model.snapshot import Names, Rows, Snapshot, decode
 from furtrace.probe import tasks
 from furtrace.probe.btf import running_kernel
+from furtrace.probe.errors import ProbeError
 from furtrace.probe.live import LiveTrace
 from furtrace.probe.snapshot import BITS_OF
 
@@ -29,17 +32,19 @@ def _names() -> Names:
 
 
 def find(trace: LiveTrace, conversation: Conversation) -> None:
-    """Tell a conversation how the traced connections are, before it is fed.
+    """Tell a conversation how the traced connections are, before it is fed; where that can't be had, say so.
 
     Args:
         trace: which can be asked that, and was not read yet.
         conversation: of the same trace.
-
-    Raises:
-        ProbeError: the kernel does not tell.
     """
+    try:
+        rows = trace.found()
+    except ProbeError as error:
+        click.echo(f"What is under way already is not known. {error}", err=True)
+        return
     process, filters = cache(tasks.process), trace.filters
-    for snapshot in decoded(trace.found()):
-        rows = found_requests(snapshot, process)
-        chosen = wanted(rows, filters.client, filters.opcodes, filters.queues)
-        conversation.add_found(snapshot, rows[chosen])
+    for snapshot in decoded(rows):
+        requests = found_requests(snapshot, process)
+        chosen = wanted(requests, filters.client, filters.opcodes, filters.queues)
+        conversation.add_found(snapshot, requests[chosen])

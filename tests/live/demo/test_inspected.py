@@ -193,7 +193,7 @@ def test_again_and_again(start: Start) -> None:
         times = [json.loads(process.stdout.readline())["ns"] for _ in range(3)]
         process.send_signal(signal.SIGINT)
         assert (process.wait(PATIENCE), process.stderr.read()) == (0, "")
-    assert all(0.9e9 < later - sooner < 5e9 for sooner, later in pairwise(times))
+    assert all(0.9e9 < later - sooner < 30e9 for sooner, later in pairwise(times))
 
 
 def test_a_server_that_ends_while_it_is_watched(start: Start) -> None:
