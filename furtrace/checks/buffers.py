@@ -12,7 +12,7 @@ from furtrace.checks.findings import Finding, Rule, Severity
 from furtrace.checks.seen import Check, Seen
 from furtrace.checks.sizes import Sizes, payload_sizes
 from furtrace.model.requests import Requests_
-from furtrace.trace.record import Kind, Transport, among
+from furtrace.trace.record import Kind, Transport
 
 OVERSIZED: Final = Rule(
     "buffers-oversized",
@@ -35,7 +35,6 @@ _SMALL: Final = 8
 _LEAST: Final = 4096
 """Bytes of the smallest class."""
 _MOST_CLASSES: Final = 3
-_BEGINNING: Final = among((Kind.INIT, Kind.REGISTER))
 Spans = npt.NDArray[np.int64]
 
 
@@ -71,6 +70,10 @@ class Buffers(Check):
     def __init__(self) -> None:
         self._uses: dict[int, _Use] = {}
 
+    def begun(self, connection: int) -> None:
+        """Forget its buffers and what was put into them."""
+        self._uses.pop(connection, None)
+
     def feed(self, seen: Seen) -> Iterable[Finding]:
         """Take in the requests that ended."""
         self._note_size(seen)
@@ -83,13 +86,11 @@ class Buffers(Check):
 
     def _note_size(self, seen: Seen) -> None:
         """How large a buffer is: REGISTER tells it of an entry's own, any DELIVERED of a pool's."""
-        at = np.flatnonzero(_BEGINNING[seen.kinds])
+        at = np.flatnonzero(seen.kinds == Kind.REGISTER)
         delivered = np.flatnonzero(seen.kinds == Kind.DELIVERED)
         for event in seen.batch[np.concatenate([at, delivered[-1:]])]:
             number, size = int(event["connection"]), int(event["payload_size"])
-            if event["kind"] == Kind.INIT:
-                self._uses.pop(number, None)
-            elif size:
+            if size:
                 use = self._uses.setdefault(number, _Use())
                 use.buffer = max(use.buffer, size)
 

@@ -21,7 +21,7 @@ from furtrace.checks.zerocopy import ZeroCopy
 from furtrace.model.conversation import Conversation
 from furtrace.model.requests import Requests_, no_requests
 from furtrace.trace.info import TraceInfo
-from furtrace.trace.record import Records, no_records
+from furtrace.trace.record import Kind, Records, no_records
 
 
 def checks(limits: Limits) -> Sequence[Check]:
@@ -71,7 +71,10 @@ class Checker:
     def took(self, part: Records, finished: Requests_) -> Iterator[Finding]:
         """Judge a part that the conversation was fed with; ``finished``: the requests that ended in it."""
         self._seen = self._part(part, finished)
+        begun = self._seen.of(Kind.INIT)["connection"].tolist()
         for check in self._checks:
+            for connection in begun:
+                check.begun(connection)
             yield from check.feed(self._seen)
         self.now_ns = max(self.now_ns, int(part["ns"].max(initial=0)))
 

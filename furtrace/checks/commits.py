@@ -69,24 +69,22 @@ class Commits(Check):
         self._pools = RegisteredPools()
         self._commits = no_records()
 
+    def begun(self, connection: int) -> None:
+        """Forget what was committed: the ids are others now."""
+        self._ended = [rows[rows["connection"] != connection] for rows in self._ended]
+        self._kept = sum(map(len, self._ended))
+
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Judge the commits that were refused in this part."""
         wanted = _ABOUT_POOLS[seen.kinds]
         for event in seen.batch[wanted] if wanted.any() else ():
             self._pools.take(event)
-            if event["kind"] == Kind.INIT:
-                self._forget(int(event["connection"]))
         self._remember(seen.finished)
         before, self._commits = self._commits, seen.of(Kind.COMMITTED) if self._pools else no_records()
         refused = seen.of(Kind.REFUSED)
         refused = refused[~np.isin(refused["error"], CONNECTION_ENDED)]
         for event in refused[refused["command_op"] == UringCommand.COMMIT_AND_FETCH]:
             yield self._not_named(event, before) or self._judged(event, seen)
-
-    def _forget(self, number: int) -> None:
-        """A connection begins, perhaps with the number of one that has ended: its ids are others."""
-        self._ended = [rows[rows["connection"] != number] for rows in self._ended]
-        self._kept = sum(map(len, self._ended))
 
     def _remember(self, finished: Requests_) -> None:
         if len(finished):

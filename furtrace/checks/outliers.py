@@ -10,7 +10,6 @@ from furtrace.checks.findings import Finding, Rule, Severity, about, request_nam
 from furtrace.checks.seen import Check, Limits, Seen
 from furtrace.checks.waiting import MAY_WAIT
 from furtrace.model.histograms import Distribution, Histograms, bins_of
-from furtrace.trace.record import Kind
 from furtrace.wire.opcodes import opcode_name
 
 SLOW_FOR_KIND: Final = Rule(
@@ -68,11 +67,12 @@ class Outliers(Check):
         self._limits = limits
         self._connections: dict[int, _Connection] = {}
 
+    def begun(self, connection: int) -> None:
+        """Forget its times: it may have another server."""
+        self._connections.pop(connection, None)
+
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Judge the requests that ended by those before, then count them."""
-        for event in seen.of(Kind.INIT):
-            # Perhaps with the number of one that has ended, and another server.
-            self._connections.pop(int(event["connection"]), None)
         rows = seen.finished
         server = rows["committed_ns"].astype(np.int64) - rows["delivered_ns"].astype(np.int64)
         known = (rows["delivered_ns"] != 0) & (rows["committed_ns"] != 0) & (server >= 0) & ~rows["uncertain"]

@@ -56,10 +56,16 @@ class Placement(Check):
         self._cpus: dict[tuple[int, int], Counter[int]] = {}
         self._told: set[tuple[str, int, int]] = set()
 
+    def begun(self, connection: int) -> None:
+        """Forget that its ring was ready, where its queues ran, and what was said."""
+        self._ready.pop(connection, None)
+        self._told = {one for one in self._told if one[1] != connection}
+        self._cpus = {place: found for place, found in self._cpus.items() if place[0] != connection}
+
     def feed(self, seen: Seen) -> Iterator[Finding]:
         """Take in a part of the trace."""
-        for event in seen.of(Kind.INIT, Kind.READY):
-            self._begin(event)
+        for event in seen.of(Kind.READY):
+            self._ready.setdefault(int(event["connection"]), int(event["ns"]))
         yield from self._past_ring(seen)
         yield from self._other_cpus(seen)
         overflows = seen.batch[(seen.batch["flags"] & _OVERFLOW) != 0]
@@ -67,15 +73,6 @@ class Placement(Check):
             if self._is_first(CQ_OVERFLOW, int(event["connection"]), int(event["queue"])):
                 sentence = f"The CQE of a command on queue {event['queue']} found no room in the completion queue."
                 yield about_event(CQ_OVERFLOW, sentence, event)
-
-    def _begin(self, event: np.void) -> None:
-        number = int(event["connection"])
-        if event["kind"] == Kind.READY:
-            self._ready.setdefault(number, int(event["ns"]))
-            return
-        self._ready.pop(number, None)
-        self._told = {one for one in self._told if one[1] != number}
-        self._cpus = {place: found for place, found in self._cpus.items() if place[0] != number}
 
     def _is_first(self, rule: Rule, connection: int, queue: int) -> bool:
         name = (rule.id, connection, queue)

@@ -67,6 +67,12 @@ class Check(ABC):
     rules: ClassVar[tuple[Rule, ...]]
     """Those that it finds breaches of."""
 
+    def begun(self, _connection: int) -> None:  # noqa: B027 - most have nothing to forget
+        """A connection begins, perhaps with the number of one that has ended, of which nothing holds for it.
+
+        Told before the part of the trace that its INIT is the first event of.
+        """
+
     @abstractmethod
     def feed(self, seen: Seen) -> Iterable[Finding]:
         """Take in a part of the trace."""

@@ -12,7 +12,7 @@ from furtrace.checks.seen import Check, Seen
 from furtrace.model.pools import Pool
 from furtrace.model.requests import Requests_
 from furtrace.model.zerocopy import CopiedBecause
-from furtrace.trace.record import Kind, Transport
+from furtrace.trace.record import Transport
 
 DRY: Final = Rule(
     "pool-dry",
@@ -102,10 +102,14 @@ class Sizing(Check):
         self._began = 0
         self._told: set[tuple[str, Place]] = set()
 
+    def begun(self, connection: int) -> None:
+        """Forget what waited, what was used, and what was said."""
+        self._waits = {place: waits for place, waits in self._waits.items() if place[0] != connection}
+        self._uses = {place: use for place, use in self._uses.items() if place[0] != connection}
+        self._told = {(rule, place) for rule, place in self._told if place[0] != connection}
+
     def feed(self, seen: Seen) -> Iterable[Finding]:
         """Take in the requests that ended."""
-        for event in seen.of(Kind.INIT):
-            self._begin(int(event["connection"]))
         rows = seen.finished
         for row in rows[rows["dry_ns"] != 0]:
             # An entry that keeps the buffer of the request before takes none out of the pool.
@@ -115,12 +119,6 @@ class Sizing(Check):
                 waits.add(int(row["dry_ns"]), end)
         self._use(rows)
         return ()
-
-    def _begin(self, number: int) -> None:
-        """A connection begins, perhaps with the number of one that has ended, of which nothing counts for it."""
-        self._waits = {place: waits for place, waits in self._waits.items() if place[0] != number}
-        self._uses = {place: use for place, use in self._uses.items() if place[0] != number}
-        self._told = {(rule, place) for rule, place in self._told if place[0] != number}
 
     def _use(self, rows: Requests_) -> None:
         ours = (rows["transport"] == Transport.URING) & (rows["entry"] != 0)
