@@ -10,7 +10,7 @@ from furtrace.checks.findings import Finding, Rule, Severity, about, request_nam
 from furtrace.checks.seen import Check, Limits, Seen
 from furtrace.model.queues import Queue
 from furtrace.model.requests import UNANSWERED as NEVER_ANSWERED
-from furtrace.model.requests import Found, Requests_, begin_of, is_answered, is_delivered
+from furtrace.model.requests import Found, Requests_, begin_of, first_of, is_answered, is_delivered
 from furtrace.trace.record import Flag, Transport, comm
 from furtrace.wire.opcodes import Opcode
 from furtrace.wire.text import printable
@@ -206,10 +206,9 @@ class Waiting(Check):
 
 def _since(rows: Requests_) -> npt.NDArray[np.int64]:
     """Since when each is where it is, or, if that was before the trace began, since when it is at all; 0: not known."""
-    made = np.where(rows["made_ns"] != 0, rows["made_ns"], rows["found_ns"])
-    earlier = np.where(rows["queued_ns"] != 0, rows["queued_ns"], made)
-    delivered = np.where(is_delivered(rows), np.where(rows["delivered_ns"] != 0, rows["delivered_ns"], made), earlier)
-    since: npt.NDArray[np.int64] = delivered.astype(np.int64)
+    every, made = np.arange(len(rows)), ("made_ns", "found_ns")
+    queued, delivered = (first_of(rows, every, (name, *made)) for name in ("queued_ns", "delivered_ns"))
+    since: npt.NDArray[np.int64] = np.where(is_delivered(rows), delivered, queued).astype(np.int64)
     return since
 
 
