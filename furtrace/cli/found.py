@@ -11,7 +11,7 @@ from furtrace.probe import tasks
 from furtrace.probe.btf import running_kernel
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.live import LiveTrace
-from furtrace.probe.snapshot import BITS_OF
+from furtrace.probe.snapshot import bit_fields
 
 
 def decoded(rows: Rows) -> list[Snapshot]:
@@ -21,12 +21,10 @@ def decoded(rows: Rows) -> list[Snapshot]:
 
 @cache
 def _names() -> Names:
-    types = running_kernel()
-    bits = types.bit_fields(BITS_OF)
-    begin = min(bits.values(), default=0) // 8 * 8
+    types, (_, bits) = running_kernel(), bit_fields()
     return Names(
         flags={bit: name for name, bit in types.enumerators("fuse_req_flag").items()},
-        bits={name: bit - begin for name, bit in bits.items()},
+        bits=bits,
         has_modes="payload_mode" in types.members("fuse_ring_queue"),
     )
 

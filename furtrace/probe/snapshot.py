@@ -33,8 +33,6 @@ ROW: Final = np.dtype(
 Rows = npt.NDArray[np.void]
 """Of :data:`ROW`."""
 
-BITS_OF: Final = "fuse_conn"
-"""The structure whose bit fields say what INIT agreed on, and what the server was seen not to have."""
 SOURCE: Final = "inspected.c"
 ROOM: Final = 1 << 15
 """Rows that there is room for at first."""
@@ -42,11 +40,21 @@ _MOST: Final = 1 << 23
 _VALUES: Final = ROW["value"].itemsize
 
 
+def bit_fields() -> tuple[int, dict[str, int]]:
+    """The bit fields of fuse_conn, which say what INIT agreed on, and what the server was seen not to have.
+
+    Returns:
+        The first byte of the structure in which there is one; and each, by its name, in bits from that byte on.
+    """
+    bits = running_kernel().bit_fields("fuse_conn")
+    first = min(bits.values(), default=0) // 8
+    return first, {name: bit - 8 * first for name, bit in bits.items()}
+
+
 def macros(room: int) -> dict[str, int]:
     """What :data:`SOURCE` has to be told: so many rows, and where the bit fields of a connection are."""
-    bits = running_kernel().bit_fields(BITS_OF)
-    first = min(bits.values(), default=0) // 8
-    size = max(bits.values(), default=0) // 8 + 1 - first
+    first, bits = bit_fields()
+    size = max(bits.values(), default=0) // 8 + 1
     return {"FT_ROWS": room, "FT_BITS_AT": first, "FT_BITS_SIZE": min(size, _VALUES)}
 
 
