@@ -183,8 +183,8 @@ def _queued(seen: Seen) -> Iterator[Verdict]:
 
 
 def _thread(entry: Entry, seen: Seen) -> str:
-    name = next((printable(thread.comm) for thread in seen.threads if thread.tid == entry.thread), None)
-    return "the server's thread" if name is None else f"the server's thread {name}[{entry.thread}]"
+    names = (f"the server's thread {_named(thread)}" for thread in seen.threads if thread.tid == entry.thread)
+    return next(names, "the server's thread")
 
 
 def _waits(seen: Seen, queue: Queue, request: Request) -> Iterator[Verdict]:
@@ -205,13 +205,10 @@ def _why_no_entry(queue: Queue) -> str:
     if not there:
         return "it has no entry"
     if served == there:
-        return (
-            "its entry is in the server's hands"
-            if there == 1
-            else f"all of its {there} entries are in the server's hands"
-        )
-    parts = [f"{served} in the server's hands", f"{gone} cancelled", f"{there - served - gone} on their way"]
-    return f"of its {there} entries " + ", ".join(part for part in parts if not part.startswith("0 "))
+        entries = "its entry is" if there == 1 else f"all of its {there} entries are"
+        return f"{entries} in the server's hands"
+    parts = {"in the server's hands": served, "cancelled": gone, "on their way": there - served - gone}
+    return f"of its {there} entries " + ", ".join(f"{count} {where}" for where, count in parts.items() if count)
 
 
 def _cancelled(queue: Queue) -> int:
@@ -255,16 +252,16 @@ def _stopped(seen: Seen, queue: int | None = None) -> str:
         return " All threads of the server sleep in the kernel and can't be interrupted."
     if states <= {"Z", "X"}:
         return " The server has ended."
-    asleep = [thread for thread in seen.threads if thread.state == "D" and thread.tid in _serving(seen, queue)]
-    for thread in asleep:
-        where = thread.sleeps_in[0] if thread.sleeps_in else "the kernel"
-        return (
-            f" The queue's thread {printable(thread.comm)}[{thread.tid}] sleeps in {where}, and can't be interrupted."
-        )
-    return ""
+    queues = seen.snapshot.queues
+    serving = queues[queue].threads if queue in queues else set()
+    asleep = (thread for thread in seen.threads if thread.state == "D" and thread.tid in serving)
+    return next((_asleep(thread) for thread in asleep), "")
 
 
-def _serving(seen: Seen, number: int | None) -> set[int | None]:
-    """The threads of a queue, as its entries that wait tell."""
-    queue = None if number is None else seen.snapshot.queues.get(number)
-    return set() if queue is None else {entry.thread for entry in queue.entries}
+def _asleep(thread: Task) -> str:
+    where = thread.sleeps_in[0] if thread.sleeps_in else "the kernel"
+    return f" The queue's thread {_named(thread)} sleeps in {where}, and can't be interrupted."
+
+
+def _named(thread: Task) -> str:
+    return f"{printable(thread.comm)}[{thread.tid}]"

@@ -181,6 +181,11 @@ class Queue:
         """How long a list is."""
         return self.lengths.get(where, 0)
 
+    @property
+    def threads(self) -> set[int]:
+        """The threads that bring requests to it, as far as entries that wait for one tell."""
+        return {entry.thread for entry in self.entries if entry.thread is not None}
+
 
 @dataclass
 class Snapshot:

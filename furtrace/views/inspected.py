@@ -284,10 +284,6 @@ def _threads(seen: Seen) -> Table:
     """The server's threads; of those that entries wait in, the queues of these."""
     table = _table("server's thread", "state", "queue", "sleeps in")
     for thread in seen.threads:
-        served = [
-            str(number)
-            for number, queue in sorted(seen.snapshot.queues.items())
-            if any(entry.thread == thread.tid for entry in queue.entries)
-        ]
+        served = [str(number) for number, queue in sorted(seen.snapshot.queues.items()) if thread.tid in queue.threads]
         table.add_row(f"{printable(thread.comm)}[{thread.tid}]", thread.state, ", ".join(served), _sleeps(thread))
     return table
