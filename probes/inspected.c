@@ -237,6 +237,20 @@ static inline void ft_request_list(struct list_head *head, ft_channel *channel, 
 	ft_list_row(connection, queue, list, length, !!(length & FT_TORN));
 }
 
+/* Two lists of requests, so far from where; the first is `list`, and the second the one after it. */
+static inline void ft_request_lists(char *base, volatile u32 *heads, ft_channel *channel, u32 connection, u32 queue,
+				    u8 list) {
+	u64 loop = 0;
+	int *each;
+	ft_num_new(&loop, 0, 2);
+	while ((each = ft_num_next(&loop))) {
+		u32 at = *each;
+		if (at < 2)
+			ft_request_list((void *)(base + heads[at]), channel, connection, queue, list + at);
+	}
+	ft_num_destroy(&loop);
+}
+
 /* Requests that the server has, by /dev/fuse: a hash table of lists. */
 static inline void ft_processing(struct list_head *buckets, ft_channel *channel, u32 connection) {
 	u64 loop = 0, length = 0, torn = 0;
@@ -279,6 +293,37 @@ static inline void ft_entry_list(struct list_head *head, struct fuse_ring_queue 
 	}
 	ft_num_destroy(&loop);
 	ft_list_row(connection, qid, list, length, torn);
+}
+
+#ifdef HAVE_fuse_ring_queue_ent_released
+#define FT_LISTS_OF_ENTRIES (FT_LIST_RELEASED + 1)
+#else
+#define FT_LISTS_OF_ENTRIES (FT_LIST_USERSPACE + 1)
+#endif
+
+/*
+ * All lists of entries. The walk stands here once for all of them: what is written out for each, the compiler and the
+ * verifier go through again for each, and the user waits for both. An array with an initializer would be put where bcc
+ * loads nothing.
+ */
+static inline void ft_entry_lists(struct fuse_ring_queue *queue, ft_channel *channel, u32 connection, u32 qid) {
+	volatile u32 heads[FT_LISTS_OF_ENTRIES];
+	heads[FT_LIST_AVAILABLE] = __builtin_offsetof(struct fuse_ring_queue, ent_avail_queue);
+	heads[FT_LIST_WITH_REQUEST] = __builtin_offsetof(struct fuse_ring_queue, ent_w_req_queue);
+	heads[FT_LIST_COMMIT] = __builtin_offsetof(struct fuse_ring_queue, ent_commit_queue);
+	heads[FT_LIST_USERSPACE] = __builtin_offsetof(struct fuse_ring_queue, ent_in_userspace);
+#ifdef HAVE_fuse_ring_queue_ent_released
+	heads[FT_LIST_RELEASED] = __builtin_offsetof(struct fuse_ring_queue, ent_released);
+#endif
+	u64 loop = 0;
+	int *list;
+	ft_num_new(&loop, 0, FT_LISTS_OF_ENTRIES);
+	while ((list = ft_num_next(&loop))) {
+		u32 at = *list;
+		if (at < FT_LISTS_OF_ENTRIES)
+			ft_entry_list((void *)((char *)queue + heads[at]), queue, channel, connection, qid, at);
+	}
+	ft_num_destroy(&loop);
 }
 
 #ifdef HAVE_fuse_ring_queue_bufpool
@@ -352,15 +397,11 @@ static inline void ft_queue_row(struct fuse_ring_queue *queue, u32 connection, u
 
 static inline void ft_queue(struct fuse_ring_queue *queue, ft_channel *channel, u32 connection, u32 qid) {
 	ft_queue_row(queue, connection, qid);
-	ft_entry_list(&queue->ent_avail_queue, queue, channel, connection, qid, FT_LIST_AVAILABLE);
-	ft_entry_list(&queue->ent_w_req_queue, queue, channel, connection, qid, FT_LIST_WITH_REQUEST);
-	ft_entry_list(&queue->ent_commit_queue, queue, channel, connection, qid, FT_LIST_COMMIT);
-	ft_entry_list(&queue->ent_in_userspace, queue, channel, connection, qid, FT_LIST_USERSPACE);
-#ifdef HAVE_fuse_ring_queue_ent_released
-	ft_entry_list(&queue->ent_released, queue, channel, connection, qid, FT_LIST_RELEASED);
-#endif
-	ft_request_list(&queue->fuse_req_queue, channel, connection, qid, FT_LIST_QUEUED);
-	ft_request_list(&queue->fuse_req_bg_queue, channel, connection, qid, FT_LIST_QUEUED_BACKGROUND);
+	ft_entry_lists(queue, channel, connection, qid);
+	volatile u32 heads[2];
+	heads[0] = __builtin_offsetof(struct fuse_ring_queue, fuse_req_queue);
+	heads[1] = __builtin_offsetof(struct fuse_ring_queue, fuse_req_bg_queue);
+	ft_request_lists((char *)queue, heads, channel, connection, qid, FT_LIST_QUEUED);
 }
 
 static inline void ft_ring(struct fuse_ring *ring, struct ft_row *row, ft_channel *channel, u32 connection) {
@@ -438,8 +479,10 @@ static inline void ft_connection(ft_channel *channel, u32 connection) {
 	struct ft_row *bits = ft_new_row(FT_ROW_BITS, connection, FT_NO_QUEUE);
 	if (bits)
 		bpf_probe_read_kernel(bits->value, FT_BITS_SIZE, (char *)ft_channel_conn(channel) + FT_BITS_AT);
-	ft_request_list(&channel->iq.pending, channel, connection, FT_NO_QUEUE, FT_LIST_PENDING);
-	ft_request_list(&channel->bg_queue, channel, connection, FT_NO_QUEUE, FT_LIST_BACKGROUND);
+	volatile u32 heads[2];
+	heads[0] = __builtin_offsetof(ft_channel, iq.pending);
+	heads[1] = __builtin_offsetof(ft_channel, bg_queue);
+	ft_request_lists((char *)channel, heads, channel, connection, FT_NO_QUEUE, FT_LIST_PENDING);
 #if FT_HAS_URING
 	struct fuse_ring *ring = 0;
 	READ(ring, channel->ring);

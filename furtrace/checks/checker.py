@@ -5,7 +5,7 @@ from typing import Final
 
 import numpy as np
 
-from furtrace.checks import standing
+from furtrace.checks import standing_rules
 from furtrace.checks.buffers import Buffers
 from furtrace.checks.commits import Commits
 from furtrace.checks.endings import Endings
@@ -31,7 +31,7 @@ def checks(limits: Limits) -> Sequence[Check]:
 
 
 RULES: Final[dict[str, Rule]] = {
-    rule.id: rule for rule in (*(rule for check in checks(Limits()) for rule in check.rules), *standing.RULES)
+    rule.id: rule for rule in (*(rule for check in checks(Limits()) for rule in check.rules), *standing_rules.RULES)
 }
 """Every rule by its id, in the order in which ``--list`` shows them."""
 

@@ -8,8 +8,8 @@ import numpy.typing as npt
 
 from furtrace.checks.findings import Finding, Rule, Severity, about, request_name
 from furtrace.checks.seen import Check, Limits, Seen
-from furtrace.checks.waiting import MAY_WAIT
 from furtrace.model.histograms import Distribution, Histograms, bins_of
+from furtrace.model.requests import MAY_WAIT
 from furtrace.wire.opcodes import opcode_name
 
 SLOW_FOR_KIND: Final = Rule(

@@ -10,6 +10,7 @@ from furtrace.checks import refusals
 from furtrace.checks.findings import Finding, Rule, Severity, about_event
 from furtrace.checks.fixed import NOT_NAMED
 from furtrace.checks.seen import CONNECTION_ENDED, Check, Limits, Seen
+from furtrace.checks.standing_rules import NOT_READY
 from furtrace.model.requests import Requests_
 from furtrace.trace.record import INIT_SIZE, NO_QUEUE, RECORD, Kind, Transport, among
 from furtrace.wire.dialect import Dialect
@@ -19,16 +20,6 @@ from furtrace.wire.flags import InitFlag
 from furtrace.wire.init import InitOut, parse_init_in, parse_init_out
 from furtrace.wire.opcodes import Opcode, UringCommand, command_name
 
-NOT_READY: Final = Rule(
-    "ring-not-ready",
-    Severity.ERROR,
-    "the ring does not get ready, and the mount hangs",
-    "The server's reply to INIT said FUSE_OVER_IO_URING. From then on the kernel holds every request back until each "
-    "queue, one a possible CPU, has an entry that is registered (is_ring_ready() in fs/fuse/dev_uring.c). Some queue "
-    "has none.",
-    "REGISTER at least one entry for each possible CPU (/sys/devices/system/cpu/possible), not only for those that "
-    "are online; or leave FUSE_OVER_IO_URING out of the reply to INIT.",
-)
 URING_OFF: Final = Rule(
     "uring-off",
     Severity.WARNING,

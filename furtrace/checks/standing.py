@@ -3,44 +3,24 @@
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
 
-from furtrace.checks.findings import Finding, Rule, Severity
-from furtrace.checks.setup import NOT_READY
-from furtrace.checks.waiting import MAY_WAIT, NO_BUFFER, NO_ENTRY, NOT_FETCHED, UNANSWERED
+from furtrace.checks.findings import Finding, Rule
+from furtrace.checks.standing_rules import (
+    ENTRIES_GONE,
+    NO_BUFFER,
+    NO_ENTRY,
+    NOT_FETCHED,
+    NOT_READY,
+    QUEUE_STOPPED,
+    UNANSWERED,
+)
+from furtrace.model.requests import MAY_WAIT
 from furtrace.model.slots import Reply
 from furtrace.model.snapshot import Connected, Entry, InList, Queue, Request, Snapshot
 from furtrace.trace.tasks import Task
 from furtrace.wire.errnos import error_text
 from furtrace.wire.opcodes import opcode_name
 from furtrace.wire.text import printable
-
-ENTRIES_GONE: Final = Rule(
-    "entries-gone",
-    Severity.ERROR,
-    "a queue has lost entries, as when the thread that registered them has ended",
-    "The kernel brings a request to an entry in the thread that submitted the entry's command "
-    "(fuse_uring_send_in_task() in fs/fuse/dev_uring.c). When that thread has ended it can't; and when the thread's "
-    "io_uring is closed, the commands of its idle entries are cancelled (fuse_uring_cancel()): the entries are in the "
-    "server's hands without a request, or gone from Linux 7.3 on. As long as the connection lives nothing brings them "
-    "back, and no other queue takes their requests: whoever runs on that queue's CPU waits. furtrace inspect finds it "
-    "in the state of the connection.",
-    "See which of the server's threads are left: ls /proc/PID/task, and why the queue's thread ended: its log, a "
-    "signal, an exception. Only the end of the mount helps its clients: umount -f, or echo 1 > "
-    "/sys/fs/fuse/connections/N/abort.",
-)
-QUEUE_STOPPED: Final = Rule(
-    "queue-stopped",
-    Severity.ERROR,
-    "a queue is stopped, and requests wait in it",
-    "A queue is stopped as its connection is aborted, and all its requests are ended then "
-    "(fuse_uring_abort_end_requests() in fs/fuse/dev_uring.c). Nobody ends those that are left. furtrace inspect finds "
-    "it in the state of the connection.",
-    "It is the kernel's fault, not the server's: keep furtrace inspect --json and the kernel's log, and report both to "
-    "linux-fsdevel.",
-)
-RULES = (NOT_READY, ENTRIES_GONE, QUEUE_STOPPED, UNANSWERED, NO_ENTRY, NO_BUFFER, NOT_FETCHED)
-"""Those that a state can prove."""
 
 
 @dataclass

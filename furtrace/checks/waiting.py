@@ -8,47 +8,14 @@ import numpy.typing as npt
 
 from furtrace.checks.findings import Finding, Rule, Severity, about, request_name
 from furtrace.checks.seen import Check, Limits, Seen
+from furtrace.checks.standing_rules import NO_BUFFER, NO_ENTRY, NOT_FETCHED, UNANSWERED
 from furtrace.model.queues import Queue
+from furtrace.model.requests import MAY_WAIT, Found, Requests_, begin_of, first_of, is_answered, is_delivered
 from furtrace.model.requests import UNANSWERED as NEVER_ANSWERED
-from furtrace.model.requests import Found, Requests_, begin_of, first_of, is_answered, is_delivered
 from furtrace.trace.record import Flag, Transport, comm
 from furtrace.wire.opcodes import Opcode
 from furtrace.wire.text import printable
 
-UNANSWERED: Final = Rule(
-    "unanswered",
-    Severity.WARNING,
-    "the server has a request and does not answer it",
-    "The request was delivered, and no commit or reply followed. Its client waits until there is one, in the state D "
-    "once the server has it, and so does whoever wants the same inode's locks; its entry serves nothing else "
-    "meanwhile.",
-    "See what the server's thread does: cat /proc/TID/stack, gdb -p PID. A worker that died, an answer that was "
-    "dropped on an error path, a lock that two threads take in turn.",
-)
-NO_ENTRY: Final = Rule(
-    "no-entry",
-    Severity.WARNING,
-    "a request waits because every entry of its queue is taken",
-    "Each request needs an entry while it is under way, and takes one of the queue of the CPU that its client runs "
-    "on. All of that queue's are in the server's hands (fuse_uring_queue_fuse_req() in fs/fuse/dev_uring.c).",
-    "Answer faster, or register more entries a queue. If they are never given back, see the rule unanswered.",
-)
-NO_BUFFER: Final = Rule(
-    "no-buffer",
-    Severity.WARNING,
-    "a request waits because the pool has no free buffer",
-    "A queue's buffers are taken by requests with payload and given back when these are committed. None is free "
-    "(fuse_uring_select_buffer() in fs/fuse/dev_uring.c); idle entries do not help.",
-    "Give the queue a larger pool, or answer faster. If buffers are never given back, see the rule unanswered.",
-)
-NOT_FETCHED: Final = Rule(
-    "not-fetched",
-    Severity.WARNING,
-    "a request waits in the kernel, and nobody fetches it",
-    "The request is queued, and the server does not fetch it: it does not read /dev/fuse, or its ring's thread does "
-    "not wait for completions.",
-    "See what the server's threads do: cat /proc/TID/stack. Stopped, out of memory, blocked on its own mount?",
-)
 WAITING: Final = Rule(
     "waiting",
     Severity.WARNING,
@@ -77,8 +44,6 @@ INTERRUPTED: Final = Rule(
     "reply to INTERRUPT itself is -EAGAIN if the request is not known yet, -ENOSYS to get no more of them.",
 )
 
-MAY_WAIT: Final = (*NEVER_ANSWERED, Opcode.SETLKW, Opcode.NOTIFY_REPLY)
-"""Operations that have no answer, or wait for what others do."""
 _UNIQUE: Final = 8
 """Bytes of fuse_interrupt_in."""
 _MOST_INTERRUPTED: Final = 10_000

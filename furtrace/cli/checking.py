@@ -11,8 +11,7 @@ from rich.text import Text
 
 from furtrace.checks.checker import RULES
 from furtrace.checks.findings import Finding, Rule, Severity
-from furtrace.cli.outputs import ascii_only, write_lines
-from furtrace.cli.showing import show
+from furtrace.cli.showing import ascii_only, show, write_lines
 from furtrace.export.findings import finding_object, sarif
 from furtrace.export.jsonlines import json_lines, summary_object
 from furtrace.model.conversation import Conversation

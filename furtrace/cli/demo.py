@@ -18,8 +18,8 @@ from rich.console import Console
 
 from furtrace.cli.demo_report import FirstLines, list_faults, show_faults, show_sums
 from furtrace.cli.keeping import Keeper, kept
-from furtrace.cli.outputs import ascii_only
 from furtrace.cli.shipped import obstacle, replay
+from furtrace.cli.showing import ascii_only
 from furtrace.cli.stopping import Stopping
 from furtrace.cli.tracing import Limits, TraceLoop
 from furtrace.demo.errors import DemoError

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from furtrace.cli.outputs import summary, write_lines
+from furtrace.cli.outputs import summary
+from furtrace.cli.showing import write_lines
 from furtrace.cli.stopping import Stopping
 from furtrace.demo.faults import FAULTS
 from furtrace.model.conversation import Conversation

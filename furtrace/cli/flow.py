@@ -11,10 +11,10 @@ from furtrace.cli.flow_trace import Choice, traced
 from furtrace.cli.flowing import Drawn, Memories, SetUp, drawn, memories, setup_events
 from furtrace.cli.moments import MomentType
 from furtrace.cli.options import OpcodeList, check_seconds, recorded_filter_options, what
-from furtrace.cli.outputs import ascii_only
 from furtrace.cli.pictures import Picture, Places, put
 from furtrace.cli.reel import Reel, Window, is_pipe
 from furtrace.cli.replay import wanted_of
+from furtrace.cli.showing import ascii_only
 from furtrace.cli.stopping import Stopping
 from furtrace.model.choosing import Wanted
 from furtrace.model.finding import Asked

@@ -4,29 +4,12 @@ from functools import cache
 
 import click
 
+from furtrace.cli.snapshots import decoded
 from furtrace.model.conversation import Conversation
 from furtrace.model.found import found_requests, wanted
-from furtrace.model.snapshot import Names, Rows, Snapshot, decode
 from furtrace.probe import tasks
-from furtrace.probe.btf import running_kernel
 from furtrace.probe.errors import ProbeError
 from furtrace.probe.live import LiveTrace
-from furtrace.probe.snapshot import bit_fields
-
-
-def decoded(rows: Rows) -> list[Snapshot]:
-    """The snapshots that rows of this kernel are."""
-    return decode(rows, _names())
-
-
-@cache
-def _names() -> Names:
-    types, (_, bits) = running_kernel(), bit_fields()
-    return Names(
-        flags={bit: name for name, bit in types.enumerators("fuse_req_flag").items()},
-        bits=bits,
-        has_modes="payload_mode" in types.members("fuse_ring_queue"),
-    )
 
 
 def find(trace: LiveTrace, conversation: Conversation) -> None:

@@ -15,9 +15,8 @@ from rich.text import Text
 
 from furtrace.checks.standing import Seen, Verdict, verdicts
 from furtrace.cli.errors import InputError, OutputError
-from furtrace.cli.found import decoded
-from furtrace.cli.outputs import write_lines
-from furtrace.cli.showing import show
+from furtrace.cli.showing import show, write_lines
+from furtrace.cli.snapshots import decoded
 from furtrace.cli.stopping import Stopping
 from furtrace.export.inspected import connection_object, moves_object
 from furtrace.model.ages import Ages

@@ -1,6 +1,5 @@
 """Where a live trace goes: lines for a log, JSON lines, or the full screen."""
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -8,6 +7,7 @@ from itertools import islice
 from typing import Any, Final
 
 from furtrace.checks.checker import Checker
+from furtrace.cli.showing import ascii_only, write_lines
 from furtrace.cli.stopping import Stopping
 from furtrace.export.jsonlines import event_object, json_lines, request_objects, summary_object
 from furtrace.model.conversation import Conversation
@@ -61,20 +61,6 @@ def _merged(lines: list[str], others: list[str], places: list[int]) -> list[str]
         merged += [*lines[start:place], *([other] if place <= len(lines) else [])]
         start = place
     return merged + lines[start:]
-
-
-def write_lines(lines: list[str]) -> None:
-    """Write lines to standard output at once, so that a reader of a pipe has them."""
-    if lines:
-        # A name's lone surrogates can't be here (views escape them), but the locale may lack what a name needs.
-        data = ("\n".join(lines) + "\n").encode(sys.stdout.encoding or "utf-8", "backslashreplace")
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-
-
-def ascii_only() -> bool:
-    """Whether standard output takes no Unicode."""
-    return (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
 
 
 class PlainOutput(_Lines):

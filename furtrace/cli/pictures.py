@@ -9,8 +9,7 @@ from typing import Any, Final
 from rich.console import Console, RenderableType
 
 from furtrace.cli.keeping import writing
-from furtrace.cli.outputs import ascii_only
-from furtrace.cli.showing import show
+from furtrace.cli.showing import ascii_only, show
 from furtrace.trace.files import create
 from furtrace.views.fitting import drawn_width
 from furtrace.views.live_table import ASCII, UNICODE, Glyphs

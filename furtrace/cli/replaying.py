@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from furtrace.cli.outputs import ascii_only
 from furtrace.cli.reel import Pass, Reel
+from furtrace.cli.showing import ascii_only
 from furtrace.cli.stopping import Stopping
 from furtrace.model.choosing import Playing
 from furtrace.model.requests import Requests_

@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from furtrace.cli.demo_report import FirstLines, show_sums
-from furtrace.cli.outputs import ascii_only
+from furtrace.cli.showing import ascii_only
 from furtrace.demo.modes import Mode
 from furtrace.model.conversation import Conversation
 from furtrace.probe.btf import running_kernel

@@ -1,4 +1,4 @@
-"""Where one view, or one JSON object, goes: standard output, which may be a terminal, a pipe, or gone."""
+"""Where views, lines and JSON objects go: standard output, which may be a terminal, a pipe, or gone."""
 
 import io
 import json
@@ -32,6 +32,20 @@ def show(shown: RenderableType | dict[str, Any]) -> None:
         raise  # click ends quietly
     except OSError as error:
         raise OutputError(error, tracing=False) from None
+
+
+def write_lines(lines: list[str]) -> None:
+    """Write lines to standard output at once, so that a reader of a pipe has them."""
+    if lines:
+        # A name's lone surrogates can't be here (views escape them), but the locale may lack what a name needs.
+        data = ("\n".join(lines) + "\n").encode(sys.stdout.encoding or "utf-8", "backslashreplace")
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def ascii_only() -> bool:
+    """Whether standard output takes no Unicode."""
+    return (sys.stdout.encoding or "").lower().replace("-", "") != "utf8"
 
 
 def _console() -> Console:

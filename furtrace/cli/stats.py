@@ -10,11 +10,10 @@ import click
 from furtrace.cli.ahead import Ahead
 from furtrace.cli.moments import Moment, MomentType
 from furtrace.cli.options import recorded_filter_options, what
-from furtrace.cli.outputs import ascii_only
 from furtrace.cli.recordings import complaints, opened, pieces
 from furtrace.cli.reel import Reel, Window, is_pipe
 from furtrace.cli.replay import check_pipes, wanted_of
-from furtrace.cli.showing import show
+from furtrace.cli.showing import ascii_only, show
 from furtrace.cli.stopping import Stopping
 from furtrace.export.statistics import statistics_object
 from furtrace.model.briefs import Briefs

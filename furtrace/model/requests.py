@@ -697,6 +697,8 @@ WRITERS: Final = (Opcode.WRITE, Opcode.COPY_FILE_RANGE)  # their reply is a fuse
 MOVERS: Final = (*BRINGERS, *WRITERS, Opcode.COPY_FILE_RANGE_64)  # the last: a u64, fuse_copy_file_range_out
 """Operations whose result is a number of bytes, ``moved``."""
 UNANSWERED: Final = (Opcode.FORGET, Opcode.BATCH_FORGET, Opcode.INTERRUPT)
+MAY_WAIT: Final = (*UNANSWERED, Opcode.SETLKW, Opcode.NOTIFY_REPLY)
+"""Operations that have no answer, or wait for what others do."""
 GIVEN_UP: Final = (-4, -103, -107)  # EINTR, ECONNABORTED, ENOTCONN
 
 

@@ -11,11 +11,11 @@ from furtrace.model.conversation import Conversation
 from furtrace.trace.info import TraceInfo
 from furtrace.views.event_lines import EventLines
 from furtrace.views.lines import RequestLines
+from furtrace.views.severities import STYLES
 from furtrace.views.units import Clock
 from furtrace.views.wrapping import wrapped
 from furtrace.wire.text import printable
 
-STYLES: Final = {Severity.ERROR: "bold red", Severity.WARNING: "bold yellow", Severity.NOTE: "bold cyan"}
 MOST_ALIKE: Final = 5
 """Findings of one rule on one connection that are shown whole."""
 

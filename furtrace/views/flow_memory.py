@@ -1,24 +1,20 @@
 """The picture of a queue's memory, as the document of buffer rings has it: header slots, and payload buffers."""
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
-from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
 from furtrace.model.memory import HeaderSlot, QueueMemory
 from furtrace.model.pools import Holding, Pool
 from furtrace.model.requests import begin_of, state
+from furtrace.views.boxes import boxes, gauge
 from furtrace.views.fitting import drawn_width
 from furtrace.views.live_table import Glyphs
 from furtrace.views.units import duration
 from furtrace.wire.opcodes import opcode_name
-
-_BOX: Final = 24
-"""Cells of a box at least."""
-_GAUGE: Final = 20
 
 
 class MemoryView:
@@ -86,32 +82,6 @@ class MemoryView:
         request = f"{opcode_name(holding.opcode)} unique={holding.unique}"
         how = "kept, its request has ended" if holding.ended_ns is not None else "in use"
         return [title, request, f"{how}, {duration(self._now_ns - holding.since_ns)}"]
-
-
-def gauge(used: int, whole: int | None) -> str:
-    """How full: ``[#####-----] 1 of 2``."""
-    if not whole:
-        return str(used)
-    filled = min(_GAUGE, -(-used * _GAUGE // whole))
-    return f"[{'#' * filled}{'-' * (_GAUGE - filled)}] {used} of {whole}"
-
-
-def boxes(cells: Sequence[Sequence[str]], width: int) -> Iterator[str]:
-    """Boxes side by side, as many as fit, with the lines of text that each has."""
-    if not cells:
-        return
-    size = max(_BOX, *(cell_len(line) + 2 for lines in cells for line in lines))
-    size = min(size, width - 2)
-    across = max(1, (width - 1) // (size + 1))
-    height = max(map(len, cells))
-    for start in range(0, len(cells), across):
-        row = cells[start : start + across]
-        rule = "+" + "+".join("-" * size for _ in row) + "+"
-        yield rule
-        for at in range(height):
-            texts = (lines[at] if at < len(lines) else "" for lines in row)
-            yield "|" + "|".join(set_cell_size(f" {text}", size) for text in texts) + "|"
-    yield rule
 
 
 def memory_object(memory: QueueMemory, now_ns: int) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from furtrace.checks.standing import Seen, Verdict
 from furtrace.model.moves import Moves
 from furtrace.model.snapshot import Connected, Entry, InList, Queue, Request, Snapshot
 from furtrace.trace.tasks import Task
-from furtrace.views.findings import STYLES
+from furtrace.views.boxes import boxes, gauge
 from furtrace.views.fitting import drawn_width
-from furtrace.views.flow_memory import boxes, gauge
+from furtrace.views.severities import STYLES
 from furtrace.views.wrapping import wrapped
 from furtrace.wire.opcodes import opcode_name
 from furtrace.wire.text import printable

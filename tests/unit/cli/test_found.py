@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from furtrace.cli import found
+from furtrace.cli import found, snapshots
 from furtrace.model.conversation import Conversation
 from furtrace.model.snapshot import Names, RowKind
 from furtrace.probe.errors import ProbeError
@@ -29,7 +29,7 @@ class Trace:
 
 
 def told(trace: Any, monkeypatch: pytest.MonkeyPatch) -> Conversation:
-    monkeypatch.setattr(found, "_names", Names)
+    monkeypatch.setattr(snapshots, "_names", Names)
     conversation = Conversation()
     found.find(trace, conversation)
     return conversation
