@@ -34,8 +34,8 @@ Rows = npt.NDArray[np.void]
 """Of :data:`ROW`."""
 
 SOURCE: Final = "inspected.c"
-ROOM: Final = 1 << 15
-"""Rows that there is room for at first."""
+ROOM: Final = 1 << 16
+"""Rows that there is room for at first: 128 queues of 256 entries, and as many requests; 7.5 MiB."""
 _MOST: Final = 1 << 23
 _VALUES: Final = ROW["value"].itemsize
 
