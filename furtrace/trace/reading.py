@@ -4,6 +4,8 @@ What others wrote out of a recording (editcap, mergecap, Wireshark) is read as w
 """
 
 import io
+import os
+import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -261,26 +263,40 @@ def _opened(path: str) -> BinaryIO:
     return open(path, "rb", buffering=0)  # noqa: PTH123 - the caller closes it; a Path would turn "" into "."
 
 
+def _size(file: BinaryIO) -> int | None:
+    """How many bytes there are to be read; None: nobody knows, as it is no regular file.
+
+    A file that is still written may grow faster than it is read, and would have no end.
+    """
+    try:
+        status = os.fstat(file.fileno())
+        return max(0, status.st_size - file.tell()) if stat.S_ISREG(status.st_mode) else None
+    except OSError:
+        return None  # as of a standard input that is no file at all
+
+
 def _content(file: BinaryIO) -> Readable:
-    """The file's bytes; those within zstd, where it is compressed, whatever its name is."""
+    """The bytes that the file has now; those within zstd, where it is compressed, whatever its name is."""
+    size = _size(file)
     start = b""
     while len(start) < len(_ZSTD_MAGIC):
         more = file.read(len(_ZSTD_MAGIC) - len(start))
         if not more:
             break
         start += more
-    whole = _Joined(start, file)
+    whole = _Joined(start, file, None if size is None else max(0, size - len(start)))
     if start != _ZSTD_MAGIC:
         return whole
     return _Decompressed(whole)
 
 
 class _Joined(io.RawIOBase):
-    """Bytes that were read already, and the file that they are of."""
+    """Bytes that were read already, and as many more of the file that they are of; ``left`` None: all."""
 
-    def __init__(self, start: bytes, file: BinaryIO) -> None:
+    def __init__(self, start: bytes, file: BinaryIO, left: int | None) -> None:
         self._start = start
         self._file = file
+        self._left = left
 
     def readable(self) -> bool:
         return True
@@ -291,7 +307,11 @@ class _Joined(io.RawIOBase):
             buffer[:count] = self._start[:count]
             self._start = self._start[count:]
             return count
-        return self._file.readinto(buffer) or 0  # type: ignore[attr-defined]
+        if self._left is None:
+            return self._file.readinto(buffer) or 0  # type: ignore[attr-defined]
+        count = self._file.readinto(memoryview(buffer)[: self._left]) or 0  # type: ignore[attr-defined]
+        self._left -= count
+        return count
 
 
 class _Decompressed:

@@ -102,8 +102,8 @@ def traffic(mount: Path, *options: str) -> None:
 
 @contextmanager
 def steady_traffic(mount: Path) -> Iterator[None]:
-    """Something that asks all the time."""
-    loop = "import os, sys\nwhile True: os.stat(sys.argv[1]); open(sys.argv[1], 'rb').read()"
+    """Something that asks a thousand times a second; as fast as it can it would make gigabytes on a fast machine."""
+    loop = "import os, sys, time\nwhile True: os.stat(sys.argv[1]); open(sys.argv[1], 'rb').read(); time.sleep(0.001)"
     (mount / "steady").write_bytes(bytes(4096))
     with subprocess.Popen([sys.executable, "-c", loop, str(mount / "steady")]) as process:
         try:

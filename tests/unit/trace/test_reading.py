@@ -93,6 +93,21 @@ def test_cut_at_the_end_of_each_block(tmp_path: Path) -> None:
         assert found.damages == {str(path): "it has no end: whoever wrote it was ended, or still writes"}
 
 
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_grows_is_read_as_far_as_it_was(tmp_path: Path, ending: str) -> None:
+    """Else what is written faster than it is read would have no end."""
+    records = random_records(2 * BUFFER // _SIZE, seed=6)
+    path = write(tmp_path / f"grows{ending}", records, pieces=20)
+    more = path.read_bytes()
+    with Recordings([str(path)]) as recordings:
+        batches = recordings.batches()
+        first = len(next(batches))
+        with path.open("ab") as file:
+            file.write(more)
+        assert first < first + sum(map(len, batches)) == len(records)
+    assert len(Found(path).records) == 2 * len(records)
+
+
 def _pieces(whole: bytes) -> list[tuple[int, int]]:
     """Where the checksums of an uncompressed recording end, and how many records there are before."""
     counted, ends = 0, []
