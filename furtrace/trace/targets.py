@@ -70,12 +70,17 @@ class PlainTarget:
         self.written += done
 
     def _take_back(self, count: int) -> None:
+        if count and not (self._ours and self._is_cut()):
+            self.written += count
+
+    def _is_cut(self) -> bool:
+        """Whether the file has lost what came after what was written whole; a pipe keeps what it has got."""
         try:
-            if count and self._ours:
-                os.ftruncate(self._descriptor, self.written)
-                os.lseek(self._descriptor, self.written, os.SEEK_SET)
+            os.ftruncate(self._descriptor, self.written)
+            os.lseek(self._descriptor, self.written, os.SEEK_SET)
         except OSError:
-            self.written += count  # a pipe keeps what it has got
+            return False
+        return True
 
     def flush(self) -> None:
         """Do nothing: nothing is held back."""

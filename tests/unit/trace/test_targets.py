@@ -123,5 +123,6 @@ def test_what_is_somebody_else_s_is_not_cut(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(OSError, match="No space"):
         target.write([b"ours"])
+    assert target.written == len(b"our")
     target.close()
     assert path.read_bytes() == b"theirsour"
