@@ -5,6 +5,7 @@ On each kernel everything is traced in all ways at the same time.
 
 import json
 import re
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,8 @@ from tests.vm.traced import CASES, ENTRIES, TRACERS, Facts, read_facts
 pytestmark = [pytest.mark.vm, pytest.mark.slow]
 
 BUFPOOL_SINCE: Final = (7, 3)
+RUNS: Final = 3
+"""Until no event was passed over, at most."""
 QUEUES: Final = 2
 """As many as a machine has CPUs."""
 PATIENCE: Final = 1800.0
@@ -63,10 +66,33 @@ def _has_pools(machine: Machine) -> bool:
 def traced(wanted: str, machines: Machines, pool_server: None) -> Completed:
     """The run of all cases that the kernel can serve, which has left its results."""
     with skipping():
-        machine = machines.get(wanted)
-        names = list(CASES) if _has_pools(machine) else PLAIN
-        arguments = (RESULTS, ",".join(_tracers(machine)), *names)
-        return machines.run(wanted, ".venv/bin/python", "-m", "tests.vm.traced", *arguments, timeout=PATIENCE)
+        for attempt in range(1, RUNS):
+            done = _traced(wanted, machines)
+            machine = machines.get(wanted)
+            if done.status or not _passed_over(machine):
+                return done
+            warnings.warn(f"Linux {wanted} passed over events in attempt {attempt} of {RUNS}; once more", stacklevel=1)
+            for tracer in _tracers(machine):
+                (machine.results / f"{tracer}.pcapng.zst").unlink()  # furtrace replaces no recording
+        return _traced(wanted, machines)
+
+
+def _traced(wanted: str, machines: Machines) -> Completed:
+    machine = machines.get(wanted)
+    names = list(CASES) if _has_pools(machine) else PLAIN
+    arguments = (RESULTS, ",".join(_tracers(machine)), *names)
+    return machines.run(wanted, ".venv/bin/python", "-m", "tests.vm.traced", *arguments, timeout=PATIENCE)
+
+
+def _passed_over(machine: Machine) -> bool:
+    """Whether a trace says that the kernel has run no probe for an event, perhaps of no interest, and nothing worse.
+
+    That is what it is to say where tasks are preempted in a probe and in both its stand-ins, as on an emulated machine
+    beside other tests; but nothing can be said of how whole such a trace is.
+    """
+    traces = [machine.results / f"{tracer}.jsonl" for tracer in _tracers(machine)]
+    summaries = [json.loads(path.read_text().splitlines()[-1]) for path in traces]
+    return any(0 < summary["lost"] == summary["passed_over"] for summary in summaries)
 
 
 def _tracers(machine: Machine) -> list[str]:
