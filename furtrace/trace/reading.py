@@ -263,8 +263,8 @@ def _opened(path: str) -> BinaryIO:
     return open(path, "rb", buffering=0)  # noqa: PTH123 - the caller closes it; a Path would turn "" into "."
 
 
-def _size(file: BinaryIO) -> int | None:
-    """How many bytes there are to be read; None: nobody knows, as it is no regular file.
+def _left(file: BinaryIO) -> int | None:
+    """How many more bytes the file has now; None: nobody knows, as it is no regular file.
 
     A file that is still written may grow faster than it is read, and would have no end.
     """
@@ -277,14 +277,13 @@ def _size(file: BinaryIO) -> int | None:
 
 def _content(file: BinaryIO) -> Readable:
     """The bytes that the file has now; those within zstd, where it is compressed, whatever its name is."""
-    size = _size(file)
     start = b""
     while len(start) < len(_ZSTD_MAGIC):
         more = file.read(len(_ZSTD_MAGIC) - len(start))
         if not more:
             break
         start += more
-    whole = _Joined(start, file, None if size is None else max(0, size - len(start)))
+    whole = _Joined(start, file, _left(file))
     if start != _ZSTD_MAGIC:
         return whole
     return _Decompressed(whole)
@@ -307,10 +306,9 @@ class _Joined(io.RawIOBase):
             buffer[:count] = self._start[:count]
             self._start = self._start[count:]
             return count
-        if self._left is None:
-            return self._file.readinto(buffer) or 0  # type: ignore[attr-defined]
         count = self._file.readinto(memoryview(buffer)[: self._left]) or 0  # type: ignore[attr-defined]
-        self._left -= count
+        if self._left is not None:
+            self._left -= count
         return count
 
 
